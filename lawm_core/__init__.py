@@ -1,0 +1,37 @@
+"""LAWM Explorer's core: latent actions from one video, applied to another.
+
+    import lawm_core as lawm
+    model = lawm.load_model()
+    clip = lawm.read_clip("walk.mp4", frames_per_second=model.frames_per_second, size=model.frame_size, num_frames=16)
+
+Method: Garrido et al., Learning Latent Action World Models In The Wild, arXiv 2601.05230, cited as [LAWM §n].
+
+Letters in the names of tensors: B clips, T frames, U = T - 1 transitions, N tokens a frame, D state width, A action
+width, C colour (or channels), H W pixels (or cells), F frames that go through a network at once, P numbers a place,
+K choices or neighbours, M heads, S stills, X merged axes. `state_BTND` is a state for every clip, frame and token.
+
+Layers, each may import those to its right only (a test holds it):
+cli > training, evaluation > checkpoint > model > models, worlds > video > contracts, runtime.
+"""
+
+from lawm_core.checkpoint import list_models, load_model, save_model
+from lawm_core.contracts import CheckpointError, Clip, Rollout, Transfer, VideoError
+from lawm_core.evaluation.transfer import transfer
+from lawm_core.model import LatentActionModel, ModelConfig
+from lawm_core.video.files import read_clip, write_clip
+
+__all__ = [
+    "CheckpointError",
+    "Clip",
+    "LatentActionModel",
+    "ModelConfig",
+    "Rollout",
+    "Transfer",
+    "VideoError",
+    "list_models",
+    "load_model",
+    "read_clip",
+    "save_model",
+    "transfer",
+    "write_clip",
+]

@@ -1,0 +1,203 @@
+"""Models on disk: a folder with config.json, safetensors shards of at most 16 MiB and card.md. Data, never code."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import tempfile
+import types
+import typing
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from lawm_core.contracts import CheckpointError
+from lawm_core.model import LatentActionModel, ModelConfig
+
+SHARD_BYTES = 15 * 2**20
+FORMAT = 1
+SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints"
+
+
+# ---- public names ---------------------------------------------------------------------------------------------------
+
+
+def list_models(folder: str | Path = SHIPPED) -> list[str]:
+    """Names of the models in `folder`, the default first (the one named in default.txt, else the first by name)."""
+    folder = Path(folder)
+    names = sorted(p.parent.name for p in folder.glob("*/config.json"))
+    default = folder / "default.txt"
+    if default.is_file() and (first := default.read_text().strip()) in names:
+        names.remove(first)
+        names.insert(0, first)
+    return names
+
+
+def load_model(name: str | Path | None = None, device: str | torch.device = "cpu") -> LatentActionModel:
+    """A model by shipped name or folder, ready to use (evaluation mode, float32); None takes the default.
+
+    Raises CheckpointError that says what came and what is needed.
+    """
+    folder = find_model(name)
+    model = LatentActionModel(read_config(folder))
+    needed = model.state_dict()
+    found: dict[str, torch.Tensor] = {}
+    shards = sorted(folder.glob("*.safetensors"))
+    if not shards:
+        raise CheckpointError(f"{folder.name} holds no *.safetensors file; needed: the model's weights.")
+    for shard in shards:
+        found.update(read_shard(shard, needed))
+    if missing := sorted(set(needed) - set(found)):
+        raise CheckpointError(f"{folder.name} lacks {len(missing)} of {len(needed)} tensors, {missing[0]} for one.")
+    model.load_state_dict(found)
+    return model.to(device).eval().requires_grad_(False)
+
+
+def save_model(model: LatentActionModel, folder: str | Path) -> Path:
+    """Writes config.json and shards, each file whole or not at all; older shards of the folder go last."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
+    shards = split_shards(tensors)
+    names = [f"model-{i + 1:02d}-of-{len(shards):02d}.safetensors" for i in range(len(shards))]
+    for name, shard in zip(names, shards, strict=True):
+        write_tensors(folder / name, shard)
+    write_text(
+        folder / "config.json", json.dumps({"format": FORMAT, **dataclasses.asdict(model.config)}, indent=1) + "\n"
+    )
+    for old in set(folder.glob("*.safetensors")) - {folder / n for n in names}:
+        old.unlink()
+    return folder
+
+
+# ---- reading --------------------------------------------------------------------------------------------------------
+
+
+def find_model(name: str | Path | None) -> Path:
+    """The folder of a model given by shipped name, by path, or as None for the default."""
+    if name is None:
+        names = list_models()
+        if not names:
+            raise CheckpointError(f"no model is shipped in {SHIPPED.name}/; train one (make train) or name a folder.")
+        name = names[0]
+    for folder in (Path(name), SHIPPED / str(name)):
+        if (folder / "config.json").is_file():
+            return folder
+    raise CheckpointError(
+        f"model {str(name)!r} is neither a folder with config.json nor one of: "
+        f"{', '.join(list_models()) or 'none shipped'}."
+    )
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """config.json as a ModelConfig; unknown, missing or ill-typed fields are a CheckpointError."""
+    try:
+        fields = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{folder.name}/config.json cannot be read as JSON: {error}.") from None
+    if not isinstance(fields, dict) or fields.pop("format", None) != FORMAT:
+        raise CheckpointError(f"{folder.name}/config.json is not of format {FORMAT}.")
+    try:
+        return build_dataclass(ModelConfig, fields)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder.name}/config.json does not describe a model: {error}") from None
+
+
+def build_dataclass(kind: type, fields: object) -> typing.Any:
+    """A dataclass from plain JSON values, checked field by field against its annotations."""
+    if not isinstance(fields, dict):
+        raise ValueError(f"{kind.__name__} needs named fields; {type(fields).__name__} came.")
+    hints = typing.get_type_hints(kind)
+    if unknown := set(fields) - set(hints):
+        raise ValueError(f"{kind.__name__} has no field {sorted(unknown)[0]!r}.")
+    return kind(**{name: build_value(hints[name], value, f"{kind.__name__}.{name}") for name, value in fields.items()})
+
+
+def build_value(hint: typing.Any, value: object, name: str) -> typing.Any:
+    """One field's value in its annotated type."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint):
+        return build_dataclass(hint, value)
+    if origin is dict and isinstance(value, dict):
+        return {key: build_value(inner[1], v, f"{name}.{key}") for key, v in value.items()}
+    if origin is types.UnionType:
+        hint = next(h for h in inner if h is not type(None)) if value is not None else type(None)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, hint if isinstance(hint, type) else object) or isinstance(value, bool) != (hint is bool):
+        raise ValueError(f"{name} is {value!r}; needed: {getattr(hint, '__name__', hint)}.")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{name} is {value}; needed: a finite number.")
+    if isinstance(value, int) and not isinstance(value, bool) and not 0 <= value <= 65_536:
+        raise ValueError(f"{name} is {value}; needed: 0 to 65536.")
+    return value
+
+
+def read_shard(shard: Path, needed: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A shard's tensors, each checked against the model's shape before it is read."""
+    out = {}
+    try:
+        with safe_open(shard, framework="pt") as tensors:
+            for name in tensors.keys():
+                if name not in needed:
+                    raise CheckpointError(f"{shard.name} holds {name}, which the model of config.json does not have.")
+                shape = tuple(tensors.get_slice(name).get_shape())
+                if shape != tuple(needed[name].shape):
+                    raise CheckpointError(f"{shard.name}: {name} is {shape}; needed: {tuple(needed[name].shape)}.")
+                out[name] = tensors.get_tensor(name).to(needed[name].dtype)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{shard.name} is not a whole safetensors file: {error}.") from None
+    return out
+
+
+# ---- writing --------------------------------------------------------------------------------------------------------
+
+
+def split_shards(tensors: dict[str, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
+    """Tensors in order, in groups of at most SHARD_BYTES."""
+    shards: list[dict[str, torch.Tensor]] = [{}]
+    size = 0
+    for name, tensor in tensors.items():
+        if size + tensor.nbytes > SHARD_BYTES and shards[-1]:
+            shards.append({})
+            size = 0
+        shards[-1][name] = tensor
+        size += tensor.nbytes
+    return shards
+
+
+def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """A safetensors file, whole or not at all, on the disk before it takes its name."""
+    with atomic_path(path) as part:
+        save_file(tensors, part)
+
+
+def write_text(path: Path, text: str) -> None:
+    """A text file, whole or not at all."""
+    with atomic_path(path) as part:
+        Path(part).write_text(text, encoding="utf-8")
+
+
+class atomic_path:
+    """A temporary name beside `path` that takes its place when the block ends well, and is removed when it does not."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+
+    def __enter__(self) -> str:
+        handle, self.part = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
+        os.close(handle)
+        return self.part
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        if kind is not None:
+            os.unlink(self.part)
+            return
+        with open(self.part, "rb") as written:
+            os.fsync(written.fileno())
+        os.chmod(self.part, 0o644)
+        os.replace(self.part, self.path)

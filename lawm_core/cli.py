@@ -1,0 +1,249 @@
+"""python -m lawm_core ...: the main job, the models, training and measuring, from a shell.
+
+Exit codes: 0 done; 2 usage; 3 a video cannot be used; 4 a model cannot be used. Messages go to stderr, results to
+stdout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from lawm_core.contracts import CheckpointError, Clip, VideoError
+
+USAGE, BAD_VIDEO, BAD_MODEL = 2, 3, 4
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parses, runs one command and turns errors meant for people into a line on stderr and an exit code."""
+    options = build_parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except VideoError as error:
+        return complain(error, BAD_VIDEO)
+    except CheckpointError as error:
+        return complain(error, BAD_MODEL)
+    except (ValueError, FileNotFoundError) as error:
+        return complain(error, USAGE)
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def complain(error: Exception, code: int) -> int:
+    """One line for people."""
+    print(f"lawm: {error}", file=sys.stderr)
+    return code
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    parser = argparse.ArgumentParser(
+        prog="python -m lawm_core", description="Latent actions from one video, applied to another."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable, about: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=about, description=about)
+        added.set_defaults(run=run)
+        return added
+
+    def model_options(added: argparse.ArgumentParser) -> None:
+        added.add_argument("--model", help="a shipped model's name or a model folder (default: the first of `models`)")
+        added.add_argument("--family", help="bottleneck family (default: the model's first)")
+        added.add_argument("--capacity", type=float, default=1.0, help="what an action may carry, 0 to 1 (default 1)")
+        added.add_argument("--device", default="auto", help="cpu, cuda or auto")
+
+    one = command("transfer", run_transfer, "Apply SOURCE's latent actions to TARGET's first frame.")
+    one.add_argument("source", type=Path)
+    one.add_argument("target", type=Path)
+    one.add_argument(
+        "--out", type=Path, required=True, help="video with source, target, transfer and control side by side"
+    )
+    one.add_argument("--start", type=float, default=0.0, help="second of both videos to start from")
+    one.add_argument("--frames", type=int, default=16, help="frames of the source to use (default 16)")
+    one.add_argument("--context", type=int, default=1, help="frames of the target that are given (default 1)")
+    one.add_argument("--json", type=Path, help="also write the scores and settings here")
+    model_options(one)
+
+    two = command("actions", run_actions, "Infer a video's latent actions and save them as npz.")
+    two.add_argument("video", type=Path)
+    two.add_argument("--out", type=Path, required=True)
+    two.add_argument("--start", type=float, default=0.0)
+    two.add_argument("--frames", type=int, help="frames to use (default: to the end, at most 600)")
+    model_options(two)
+
+    command("models", run_models, "List the shipped models as JSON, the default first.")
+
+    three = command("train", run_train, "Train one stage of a recipe, or all of them, on a folder of videos.")
+    three.add_argument("stage", choices=("encoder", "lam", "decoder", "all"))
+    three.add_argument("--recipe", default="nano", help="nano or lite")
+    three.add_argument("--data", type=Path, help="folder of videos (without one: twins alone)")
+    three.add_argument("--out", type=Path, required=True, help="folder of the run; the model lies in OUT/model")
+    three.add_argument("--minutes", type=float, help="stop cleanly after so long; --resume goes on later")
+    three.add_argument("--steps", type=int, help="instead of the recipe's")
+    three.add_argument("--resume", action="store_true", help="go on from the last save of this stage")
+    three.add_argument("--cache", type=Path, default=Path("cache"), help="where decoded videos are kept")
+    three.add_argument("--device", default="auto")
+    three.add_argument("--quiet", action="store_true", help="no progress bar")
+
+    four = command("evaluate", run_evaluate, "Measure a model on the clips of a folder; writes report.json.")
+    four.add_argument("--model", help="a shipped model's name or a model folder")
+    four.add_argument("--data", type=Path, required=True)
+    four.add_argument("--split", default="val")
+    four.add_argument("--out", type=Path, default=Path("report"))
+    four.add_argument("--cache", type=Path, default=Path("cache"))
+    four.add_argument("--device", default="auto")
+    return parser
+
+
+# ---- commands; heavy imports wait until one runs --------------------------------------------------------------------
+
+
+def run_transfer(options: argparse.Namespace) -> None:
+    """Writes the four lanes side by side and prints the scores."""
+    import torch
+
+    from lawm_core.evaluation.transfer import transfer
+    from lawm_core.video.files import write_clip
+
+    model = open_model(options)
+    source, target = (open_clip(p, options, model, options.frames) for p in (options.source, options.target))
+    result = transfer(
+        model, source, target, family=options.family, capacity=options.capacity, context_frames=options.context
+    )
+    lanes = [
+        source.frame_TCHW,
+        repeat_last(target.frame_TCHW, len(source.frame_TCHW)),
+        result.frame_TCHW,
+        result.control_TCHW,
+    ]
+    write_clip(options.out, torch.cat(lanes, dim=3), model.frames_per_second)
+    report = {
+        "model": model.name,
+        "family": result.family,
+        "capacity": result.capacity,
+        "frames": len(source.frame_TCHW),
+        "frames_per_second": model.frames_per_second,
+        "start_seconds": options.start,
+        "source": source.name,
+        "target": target.name,
+        "context_frames": result.context_frames,
+        "scores": result.scores,
+    }
+    text = json.dumps(report, indent=1)
+    if options.json:
+        options.json.write_text(text + "\n", encoding="utf-8")
+    print(text)
+
+
+def repeat_last(frame_TCHW, frames: int):
+    """The clip cut to, or its last frame repeated up to, so many frames."""
+    missing = max(0, frames - len(frame_TCHW))
+    tail = frame_TCHW[-1:].expand(missing, -1, -1, -1)
+    import torch
+
+    return torch.cat((frame_TCHW, tail))[:frames]
+
+
+def run_actions(options: argparse.Namespace) -> None:
+    """Saves action_UA with the settings that made it."""
+    import numpy as np
+    import torch
+
+    model = open_model(options)
+    clip = open_clip(options.video, options, model, options.frames)
+    family = options.family or model.families[0]
+    with torch.inference_mode():
+        state_BTND = model.encode(clip.frame_TCHW[None].to(model.device))
+        action_UA = model.infer_actions(state_BTND, family=family, capacity=options.capacity)[0]
+    settings = {
+        "model": model.name,
+        "family": family,
+        "capacity": options.capacity,
+        "video": clip.name,
+        "start_seconds": options.start,
+        "frames_per_second": model.frames_per_second,
+    }
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    with options.out.open("wb") as out:
+        np.savez_compressed(out, action_UA=action_UA.cpu().numpy(), settings=json.dumps(settings))
+    print(json.dumps({**settings, "actions": list(action_UA.shape), "out": str(options.out)}))
+
+
+def run_models(options: argparse.Namespace) -> None:
+    """Prints name, size, rate and families of each shipped model."""
+    from lawm_core.checkpoint import list_models, load_model
+
+    rows = []
+    for name in list_models():
+        model = load_model(name)
+        rows.append(
+            {
+                "name": name,
+                "parameters": model.parameter_count(),
+                "frame_size": model.frame_size,
+                "frames_per_second": model.frames_per_second,
+                "families": list(model.families),
+            }
+        )
+    print(json.dumps(rows, indent=1))
+
+
+def run_train(options: argparse.Namespace) -> None:
+    """One stage or the whole chain."""
+    from lawm_core.training.runs import TrainingRun
+
+    run = TrainingRun(
+        recipe=options.recipe,
+        data=options.data,
+        out=options.out,
+        cache=options.cache,
+        device=options.device,
+        show=not options.quiet,
+    )
+    stages = run.stages() if options.stage == "all" else [options.stage]
+    for stage in stages:
+        losses = run.train(stage, minutes=options.minutes, steps=options.steps, resume=options.resume)
+        print(json.dumps({"stage": stage, **losses}))
+
+
+def run_evaluate(options: argparse.Namespace) -> None:
+    """Measures and writes OUT/report.json."""
+    from lawm_core.checkpoint import load_model, write_text
+    from lawm_core.evaluation.suites import SuiteConfig, measure_all
+    from lawm_core.runtime import pick_device
+    from lawm_core.worlds.clips import ClipWorld, build_cache, cache_config
+
+    model = load_model(options.model, device=pick_device(options.device))
+    home = build_cache(options.data, options.cache, cache_config(model.frames_per_second, model.frame_size))
+    world = ClipWorld(home, options.split, model.frames_per_second, model.frame_size)
+    report = {"model": model.name, "split": options.split, **measure_all(model, world, SuiteConfig())}
+    options.out.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(report, indent=1)
+    write_text(options.out / "report.json", text + "\n")
+    print(text)
+
+
+def open_model(options: argparse.Namespace):
+    """The model that the options ask for."""
+    from lawm_core.checkpoint import load_model
+    from lawm_core.runtime import pick_device
+
+    return load_model(options.model, device=pick_device(options.device))
+
+
+def open_clip(path: Path, options: argparse.Namespace, model, frames: int | None) -> Clip:
+    """A video at the model's rate and size."""
+    from lawm_core.video.files import read_clip
+
+    return read_clip(
+        path,
+        frames_per_second=model.frames_per_second,
+        size=model.frame_size,
+        num_frames=frames,
+        start_seconds=options.start,
+    )

@@ -1,0 +1,77 @@
+"""What travels between the rooms of this package, and what rooms promise each other.
+
+Everything here is a frozen dataclass or a protocol: no computation, no imports beyond torch. The letters are
+explained in `lawm_core/__init__.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from torch import Tensor
+
+
+class VideoError(ValueError):
+    """A video cannot be used; the message says what came and what is needed."""
+
+
+class CheckpointError(ValueError):
+    """A model folder cannot be used; the message says what came and what is needed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """A piece of video at a model's rate and size.
+
+    frame_TCHW: float32 in [0, 1], T >= 2, square frames.
+    frames_per_second: the rate the frames were sampled at, which may exceed what the file holds (frames then repeat).
+    start_seconds: where in the file the first frame lies.
+    name: for people, usually the file's name.
+    file_seconds: length of the whole file where known, else 0.
+    """
+
+    frame_TCHW: Tensor
+    frames_per_second: float
+    start_seconds: float = 0.0
+    name: str = ""
+    file_seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollout:
+    """What one pass through the model yields: states, the actions between them, and the predicted states.
+
+    state_BTND, action_BUA, predicted_BUND, with U = T - 1 transitions; predicted_BUND[:, u] forecasts state u + 1.
+    """
+
+    state_BTND: Tensor
+    action_BUA: Tensor
+    predicted_BUND: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer:
+    """One video's latent actions acting on another video's first frames.
+
+    frame_TCHW: the target under the source's actions; its first `context_frames` frames are the target's own.
+    control_TCHW: the target under the actions of a clip in which nothing happens.
+    action_UA: the source's latent actions, U = T - 1.
+    scores: named figures, each explained where it is computed (`evaluation/transfer.py`).
+    """
+
+    frame_TCHW: Tensor
+    control_TCHW: Tensor
+    action_UA: Tensor
+    family: str
+    capacity: float
+    context_frames: int
+    scores: dict[str, float] = field(default_factory=dict)
+
+
+class Encoder(Protocol):
+    """Frames to states; a frame's state depends on that frame and earlier ones only."""
+
+    def __call__(self, frame_BTCHW: Tensor) -> Tensor:
+        """(B, T, C, H, W) in [0, 1] to (B, T, N, D), standardised to about zero mean and unit variance."""
+        ...

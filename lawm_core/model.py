@@ -1,0 +1,110 @@
+"""The hallway: `LatentActionModel` joins the rooms. Read this first.
+
+state_BTND = model.encode(frame_BTCHW)
+action_BUA = model.infer_actions(state_BTND, family="noisy", capacity=0.7)
+future_BUND = model.rollout(state_BTND[:, :1], action_BUA, family="noisy", capacity=0.7)
+frame_BTCHW = model.decode(torch.cat([state_BTND[:, :1], future_BUND], dim=1))
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from lawm_core.models.decoder import DecoderConfig, FrameDecoder
+from lawm_core.models.encoder import EncoderConfig, FrameEncoder
+from lawm_core.models.family import Family, FamilyConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Everything needed to build a model; a checkpoint's config.json holds exactly this."""
+
+    name: str = "nano"
+    frames_per_second: float = 6.0
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    families: dict[str, FamilyConfig] = field(default_factory=lambda: {"noisy": FamilyConfig()})
+
+
+class LatentActionModel(nn.Module):
+    """Encoder, one `Family` for each bottleneck, and a decoder for pictures."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = FrameEncoder(config.encoder)
+        self.decoder = FrameDecoder(config.decoder, config.encoder)
+        self.members = nn.ModuleDict({name: Family(c, config.encoder) for name, c in config.families.items()})
+
+    @property
+    def name(self) -> str:
+        """The model's name, `nano` for one."""
+        return self.config.name
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """Names of the bottleneck families this model holds, the default first."""
+        return tuple(self.members)
+
+    @property
+    def frames_per_second(self) -> float:
+        """The rate of the clips it was trained on."""
+        return self.config.frames_per_second
+
+    @property
+    def frame_size(self) -> int:
+        """Pixels a side."""
+        return self.config.encoder.frame_size
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(self.parameters()).device
+
+    def parameter_count(self) -> int:
+        """Weights in all."""
+        return sum(p.numel() for p in self.parameters())
+
+    def encode(self, frame_BTCHW: Tensor) -> Tensor:
+        """frame_BTCHW in [0, 1] to state_BTND."""
+        return self.encoder(frame_BTCHW)
+
+    def infer_actions(self, state_BTND: Tensor, family: str | None = None, capacity: float | Tensor = 1.0) -> Tensor:
+        """The U = T - 1 latent actions between T states, action_BUA. Raises ValueError for fewer than two states."""
+        if state_BTND.shape[1] < 2:
+            raise ValueError(f"{state_BTND.shape[1]} state came; a latent action needs at least 2.")
+        return self.member(family).infer(state_BTND, self.dial(capacity, state_BTND)).action_BUA
+
+    def rollout(
+        self, state_BCND: Tensor, action_BUA: Tensor, family: str | None = None, capacity: float | Tensor = 1.0
+    ) -> Tensor:
+        """Feeds predictions back: from C context states, the U - C + 1 states after the context.
+
+        The first C - 1 actions lead between the context's own states; the rest lead on from its last.
+        """
+        frames = state_BCND.shape[1]
+        world_model = self.member(family).world_model
+        return world_model.rollout(state_BCND, action_BUA, self.dial(capacity, state_BCND))[:, frames - 1 :]
+
+    def decode(self, state_BTND: Tensor) -> Tensor:
+        """state_BTND to frame_BTCHW in [0, 1]."""
+        return self.decoder(state_BTND)
+
+    def member(self, family: str | None) -> Family:
+        """The named family, or the first; ValueError names those there are."""
+        name = self.families[0] if family is None else family
+        if name not in self.members:
+            raise ValueError(f"family {name!r} is not in model {self.name!r}; it has: {', '.join(self.families)}.")
+        return self.members[name]
+
+    @staticmethod
+    def dial(capacity: float | Tensor, like: Tensor) -> Tensor:
+        """capacity as one number a clip, capacity_B in [0, 1], on the device of `like`."""
+        value = torch.as_tensor(capacity, dtype=torch.float32, device=like.device).expand(like.shape[0])
+        if not all(math.isfinite(v) and 0 <= v <= 1 for v in value.tolist()):
+            raise ValueError(f"capacity came as {capacity}; needed: a number from 0 (least) to 1 (most).")
+        return value

@@ -1,0 +1,182 @@
+"""Transformer parts, the only copy: rotary positions, frame-causal attention, AdaLN-zero, key/value cache.
+
+Block-causal attention and frame-wise AdaLN-zero follow [LAWM §3]; the three-axis rotary split follows V-JEPA 2, in the
+interleaved form, which is a true rotation (reference: Su et al., RoFormer, arXiv 2104.09864).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange, repeat
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockConfig:
+    """Size of a transformer block; `heads` must divide `width` into even parts of at least 6 for three rotary axes."""
+
+    width: int
+    heads: int
+    mlp_ratio: int = 4
+    rotary_base: float = 100.0  # the slowest rotary wave, in tokens; grids here are 8 to 32 tokens wide
+
+    def __post_init__(self) -> None:
+        head_width = self.width // self.heads
+        if self.width % self.heads or head_width % 2 or head_width < 6:
+            raise ValueError(
+                f"width {self.width} with {self.heads} heads gives heads of {self.width / self.heads:g}; "
+                "each needs an even number of channels, at least 6."
+            )
+
+
+# ---- positions ------------------------------------------------------------------------------------------------------
+
+
+def grid_positions(frames: int, grid: int, first_frame: int = 0, device: torch.device | None = None) -> Tensor:
+    """(frame, row, column) of every token of `frames` frames, frame by frame: position_X3, X = frames * grid * grid."""
+    frame_T = torch.arange(first_frame, first_frame + frames, device=device, dtype=torch.float32)
+    side_G = torch.arange(grid, device=device, dtype=torch.float32)
+    return torch.cartesian_prod(frame_T, side_G, side_G)
+
+
+def rotary_angles(position_X3: Tensor, head_width: int, base: float) -> tuple[Tensor, Tensor]:
+    """Cosines and sines (X, head_width / 2) for positions on three axes.
+
+    Each axis turns an equal even share of the channels; channels left over do not turn.
+    """
+    pairs = head_width // 6
+    wave_P = base ** (-torch.arange(pairs, device=position_X3.device, dtype=torch.float32) / pairs)
+    angle_XP = rearrange(position_X3[:, :, None] * wave_P, "x axis p -> x (axis p)")
+    angle_XP = F.pad(angle_XP, (0, head_width // 2 - angle_XP.shape[1]))
+    return angle_XP.cos(), angle_XP.sin()
+
+
+def rotate(x_BMXd: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
+    """Turns adjacent channel pairs by their token's angles, in float32."""
+    cos_XP, sin_XP = rotary
+    even, odd = x_BMXd.float()[..., 0::2], x_BMXd.float()[..., 1::2]
+    turned = torch.stack((even * cos_XP - odd * sin_XP, even * sin_XP + odd * cos_XP), dim=-1)
+    return turned.flatten(-2).to(x_BMXd.dtype)
+
+
+def frame_causal_mask(queries: int, keys: int, tokens: int, window: int, device: torch.device | None = None) -> Tensor:
+    """True where a query token may look: its own frame and up to `window` - 1 frames before it.
+
+    The last `queries` frames of `keys` ask. Shape (queries * tokens, keys * tokens).
+    """
+    key_K = torch.arange(keys, device=device)
+    query_Q = key_K[keys - queries :]
+    age_QK = query_Q[:, None] - key_K[None, :]
+    allowed_QK = (age_QK >= 0) & (age_QK < window)
+    return repeat(allowed_QK, "q k -> (q n) (k m)", n=tokens, m=tokens)
+
+
+# ---- attention and blocks -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class KeyValueCache:
+    """Keys and values of the frames a frame-causal stack has finished with; they never change, so reuse is exact.
+
+    layers: per block (key_BMXd, value_BMXd), X = kept frames * tokens. frames: how many frames have passed in all.
+    """
+
+    layers: tuple[tuple[Tensor, Tensor], ...] = ()
+    frames: int = 0
+
+    def kept_frames(self, tokens: int) -> int:
+        """How many frames are still held (a window may have dropped the oldest)."""
+        return self.layers[0][0].shape[2] // tokens if self.layers else 0
+
+    def expand(self, copies: int) -> KeyValueCache:
+        """The same past for `copies` candidates of each clip, (B, ...) to (B * copies, ...)."""
+        layers = tuple(tuple(x.repeat_interleave(copies, dim=0) for x in layer) for layer in self.layers)
+        return KeyValueCache(layers, self.frames)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with rotary positions, normalised queries and keys, and an optional past."""
+
+    def __init__(self, config: BlockConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        head_width = config.width // config.heads
+        self.query_key_value = nn.Linear(config.width, 3 * config.width)
+        self.query_norm = nn.RMSNorm(head_width)
+        self.key_norm = nn.RMSNorm(head_width)
+        self.out = nn.Linear(config.width, config.width)
+
+    def forward(
+        self,
+        x_BXD: Tensor,
+        rotary: tuple[Tensor, Tensor],
+        mask: Tensor | None = None,
+        past: tuple[Tensor, Tensor] | None = None,
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Returns the mixed tokens and this layer's (key, value) with the past in front."""
+        q, k, v = rearrange(self.query_key_value(x_BXD), "b x (three m d) -> three b m x d", three=3, m=self.heads)
+        q = rotate(self.query_norm(q), rotary).to(v.dtype)
+        k = rotate(self.key_norm(k), rotary).to(v.dtype)
+        if past is not None:
+            k, v = torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2)
+        mixed_BMXd = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return self.out(rearrange(mixed_BMXd, "b m x d -> b x (m d)")), (k, v)
+
+
+class Mlp(nn.Module):
+    """Two linear layers with GELU between."""
+
+    def __init__(self, width: int, hidden: int, out: int | None = None) -> None:
+        super().__init__()
+        self.widen = nn.Linear(width, hidden)
+        self.narrow = nn.Linear(hidden, out or width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.narrow(F.gelu(self.widen(x), approximate="tanh"))
+
+
+class Block(nn.Module):
+    """Attention, then an MLP, each on normalised tokens and added to the stream.
+
+    With `condition_width`, AdaLN-zero [Peebles & Xie, arXiv 2212.09748]: six vectors a frame shift, scale and gate the
+    frame's own tokens. Their layer starts at zero, so a fresh block is the identity.
+    """
+
+    def __init__(self, config: BlockConfig, condition_width: int = 0) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(config.width, elementwise_affine=not condition_width)
+        self.attention = Attention(config)
+        self.mlp_norm = nn.LayerNorm(config.width, elementwise_affine=not condition_width)
+        self.mlp = Mlp(config.width, config.mlp_ratio * config.width)
+        self.modulation = nn.Linear(condition_width, 6 * config.width) if condition_width else None
+        if self.modulation is not None:
+            nn.init.zeros_(self.modulation.weight)
+            nn.init.zeros_(self.modulation.bias)
+
+    def forward(
+        self,
+        x_BXD: Tensor,
+        rotary: tuple[Tensor, Tensor],
+        mask: Tensor | None = None,
+        condition_BFC: Tensor | None = None,
+        past: tuple[Tensor, Tensor] | None = None,
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """x_BXD holds F frames of X / F tokens; condition_BFC one vector a frame."""
+        if self.modulation is None:
+            mixed, present = self.attention(self.attention_norm(x_BXD), rotary, mask, past)
+            x_BXD = x_BXD + mixed
+            return x_BXD + self.mlp(self.mlp_norm(x_BXD)), present
+        tokens = x_BXD.shape[1] // condition_BFC.shape[1]
+        six = self.modulation(F.silu(condition_BFC)).repeat_interleave(tokens, dim=1).chunk(6, dim=-1)
+        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = six
+        mixed, present = self.attention(modulate(self.attention_norm(x_BXD), shift_a, scale_a), rotary, mask, past)
+        x_BXD = x_BXD + gate_a * mixed
+        return x_BXD + gate_m * self.mlp(modulate(self.mlp_norm(x_BXD), shift_m, scale_m)), present
+
+
+def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """AdaLN's affine step, with the scale around one."""
+    return x * (1 + scale) + shift

@@ -1,0 +1,64 @@
+"""Bottlenecks set what a latent action may carry [LAWM §2]; each reads one dial, `capacity` in [0, 1]."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class BottleneckOutput:
+    """Latent actions and what they cost: action_BUA, cost_BU (in units of the prediction loss)."""
+
+    action_BUA: Tensor
+    cost_BU: Tensor
+
+
+class Bottleneck(Protocol):
+    """Inverse dynamics proposes, the bottleneck limits."""
+
+    raw_width: int  # numbers it needs for each transition
+
+    def __call__(self, raw_BUX: Tensor, capacity_B: Tensor) -> BottleneckOutput: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoisyConfig:
+    """beta weighs KL(q || N(0, I)); capacity 0 takes the paper's largest, capacity 1 its smallest [LAWM §2]."""
+
+    action_width: int = 128
+    beta_low_capacity: float = 5e-3
+    beta_high_capacity: float = 1e-6
+
+    def __post_init__(self) -> None:
+        if not 0 < self.beta_high_capacity < self.beta_low_capacity:
+            raise ValueError(
+                f"beta runs from {self.beta_low_capacity} at capacity 0 to {self.beta_high_capacity} at capacity 1; "
+                "both must be positive and the second smaller."
+            )
+
+
+class NoisyBottleneck(nn.Module):
+    """A Gaussian q(z | s_t, s_{t+1}) held near N(0, I); sampled while training, its mean otherwise."""
+
+    def __init__(self, config: NoisyConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.raw_width = 2 * config.action_width
+
+    def beta(self, capacity_B: Tensor) -> Tensor:
+        """The KL's weight, geometric between the two ends."""
+        low, high = math.log(self.config.beta_low_capacity), math.log(self.config.beta_high_capacity)
+        return torch.exp(low + (high - low) * capacity_B)
+
+    def forward(self, raw_BUX: Tensor, capacity_B: Tensor) -> BottleneckOutput:
+        """cost_BU = beta * KL, the KL summed over the action's dimensions."""
+        mean, log_variance = raw_BUX.float().chunk(2, dim=-1)
+        log_variance = log_variance.clamp(-12, 4)
+        kl_BU = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=-1)
+        action = mean + torch.randn_like(mean) * (0.5 * log_variance).exp() if self.training else mean
+        return BottleneckOutput(action, self.beta(capacity_B)[:, None] * kl_BU)

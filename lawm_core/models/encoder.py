@@ -1,0 +1,110 @@
+"""Frames to states. Each frame is encoded alone, which is the strictest form of frame-causal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from lawm_core.models.cells import tokens_from_cells
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """A convolutional encoder: shift-equivariant down to a cell, so that motion in the picture is motion in the state.
+
+    frame_size and patch_size in pixels; a token is one patch, a cell is `patch_size / cells` pixels wide.
+    """
+
+    frame_size: int = 64
+    patch_size: int = 8
+    width: int = 128  # D, channels a token
+    cells: int = 4  # cells a side of a token
+    channels: int = 32
+    depth: int = 2
+
+    def __post_init__(self) -> None:
+        if self.frame_size % self.patch_size or self.patch_size % self.cells or self.width % self.cells**2:
+            raise ValueError(
+                f"frame_size {self.frame_size}, patch_size {self.patch_size}, cells {self.cells}, width {self.width}: "
+                "frame_size must be a multiple of patch_size, patch_size of cells, and width of cells squared."
+            )
+
+    @property
+    def grid(self) -> int:
+        """Tokens a side."""
+        return self.frame_size // self.patch_size
+
+    @property
+    def tokens(self) -> int:
+        """N, tokens a frame."""
+        return self.grid**2
+
+    @property
+    def cell_channels(self) -> int:
+        """Channels a cell."""
+        return self.width // self.cells**2
+
+    @property
+    def cell_pixels(self) -> int:
+        """Width of a cell in pixels."""
+        return self.patch_size // self.cells
+
+
+class ResidualConv(nn.Module):
+    """Two 3 x 3 convolutions added to the stream."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1, padding_mode="replicate")
+        self.second = nn.Conv2d(channels, channels, 3, padding=1, padding_mode="replicate")
+        nn.init.zeros_(self.second.weight)
+        nn.init.zeros_(self.second.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(F.gelu(self.first(F.gelu(x))))
+
+
+class FrameEncoder(nn.Module):
+    """frame_BTCHW in [0, 1] to state_BTND, standardised with statistics fixed after training."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.stem = nn.Conv2d(3 * config.cell_pixels**2, config.channels, 3, padding=1, padding_mode="replicate")
+        self.body = nn.Sequential(*(ResidualConv(config.channels) for _ in range(config.depth)))
+        self.head = nn.Conv2d(config.channels, config.cell_channels, 1)
+        self.register_buffer("mean_C", torch.zeros(config.cell_channels))
+        self.register_buffer("std", torch.ones(()))
+
+    def cells(self, frame_XCHW: Tensor) -> Tensor:
+        """cell_XCHW before standardisation."""
+        x = F.pixel_unshuffle(frame_XCHW * 2 - 1, self.config.cell_pixels)
+        return self.head(self.body(self.stem(x)))
+
+    def forward(self, frame_BTCHW: Tensor) -> Tensor:
+        """Raises ValueError for frames of another size than the model's."""
+        size = self.config.frame_size
+        if frame_BTCHW.ndim != 5 or tuple(frame_BTCHW.shape[2:]) != (3, size, size):
+            raise ValueError(f"frames came as {tuple(frame_BTCHW.shape)}; needed: (clips, frames, 3, {size}, {size}).")
+        batch = frame_BTCHW.shape[0]
+        cell_XCHW = self.cells(rearrange(frame_BTCHW, "b t c h w -> (b t) c h w"))
+        cell_XCHW = self.standardise(cell_XCHW)
+        return rearrange(tokens_from_cells(cell_XCHW, self.config.cells), "(b t) n d -> b t n d", b=batch)
+
+    def standardise(self, cell_XCHW: Tensor, momentum: float = 0.02) -> Tensor:
+        """Cells with zero mean a channel and unit variance in all: by the batch in training, else by what training saw.
+
+        One scale for all channels, not one each: errors in states then weigh channels as the encoder does.
+        """
+        if not self.training:
+            return (cell_XCHW - self.mean_C[:, None, None]) / self.std
+        mean_C = cell_XCHW.float().mean(dim=(0, 2, 3))
+        std = (cell_XCHW.float() - mean_C[:, None, None]).square().mean().sqrt()
+        with torch.no_grad():
+            self.mean_C.lerp_(mean_C, momentum)
+            self.std.lerp_(std, momentum)
+        return (cell_XCHW - mean_C[:, None, None]) / std

@@ -1,0 +1,133 @@
+"""Past states and a latent action to the next state [LAWM §2, §3].
+
+A transformer with three-axis rotary positions and frame-causal attention; the action acts on its own frame's tokens
+through AdaLN-zero. What it predicts is motion first, then correction: half the blocks say how the current state's
+cells are displaced, the other half see the displaced state and add what displacement cannot give. A fresh world model
+therefore predicts the current state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from lawm_core.models.blocks import (
+    Block,
+    BlockConfig,
+    KeyValueCache,
+    frame_causal_mask,
+    grid_positions,
+    modulate,
+    rotary_angles,
+)
+from lawm_core.models.cells import cells_from_tokens, displace, tokens_from_cells
+from lawm_core.models.encoder import EncoderConfig
+from lawm_core.models.inverse_dynamics import CapacityEmbedding
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorldModelConfig:
+    """motion_depth blocks before the displacement, correction_depth after; window in frames."""
+
+    block: BlockConfig = field(default_factory=lambda: BlockConfig(width=192, heads=6))
+    motion_depth: int = 2
+    correction_depth: int = 2
+    window: int = 8
+    place_width: int = 16  # what an action says to each place in the frame, before AdaLN spreads the rest
+
+    @property
+    def depth(self) -> int:
+        """All blocks."""
+        return self.motion_depth + self.correction_depth
+
+
+class WorldModel(nn.Module):
+    """p(s_t+1 | s_0..t, z_t), teacher forced on many frames at once or one frame at a time with a cache."""
+
+    def __init__(self, config: WorldModelConfig, encoder: EncoderConfig, action_width: int) -> None:
+        super().__init__()
+        self.config, self.encoder_config = config, encoder
+        width = config.block.width
+        self.embed_state = nn.Linear(encoder.width, width)
+        self.place_ND = nn.Parameter(torch.randn(encoder.tokens, width) * 0.02)
+        self.embed_action = nn.Sequential(nn.Linear(action_width, width), nn.SiLU(), nn.Linear(width, width))
+        self.capacity = CapacityEmbedding(width)
+        self.action_places = nn.Linear(action_width, encoder.tokens * config.place_width)
+        self.embed_places = nn.Linear(config.place_width, width)
+        self.blocks = nn.ModuleList(Block(config.block, condition_width=width) for _ in range(config.depth))
+        self.motion_norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.motion_modulation = nn.Linear(width, 2 * width)
+        self.motion = nn.Linear(width, 2 * encoder.cells**2)
+        self.embed_moved = nn.Linear(encoder.width, width)
+        self.correction_norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.correction_modulation = nn.Linear(width, 2 * width)
+        self.correction = nn.Linear(width, encoder.width)
+        for layer in (self.motion_modulation, self.motion, self.correction_modulation, self.correction):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(
+        self, state_BFND: Tensor, action_BFA: Tensor, capacity_B: Tensor, past: KeyValueCache | None = None
+    ) -> tuple[Tensor, KeyValueCache]:
+        """F frames, each with the action that leaves it, to the F states that follow: (predicted_BFND, cache).
+
+        `past` holds earlier frames of the same clips. The cache returned includes these frames, up to the window.
+        """
+        past = past or KeyValueCache()
+        _, frames, tokens, _ = state_BFND.shape
+        kept = past.kept_frames(tokens)
+        condition_BFC = self.embed_action(action_BFA) + self.capacity(capacity_B)[:, None]
+        head_width = self.config.block.width // self.config.block.heads
+        position_X3 = grid_positions(frames, self.encoder_config.grid, past.frames, state_BFND.device)
+        rotary = rotary_angles(position_X3, head_width, self.config.block.rotary_base)
+        mask = None
+        if frames > 1:  # a single new frame may see all that the cache kept
+            mask = frame_causal_mask(frames, kept + frames, tokens, self.config.window, state_BFND.device)
+
+        place_BFNP = rearrange(self.action_places(action_BFA), "b f (n p) -> b f n p", n=tokens)
+        x_BXD = (self.embed_state(state_BFND) + self.place_ND + self.embed_places(place_BFNP)).flatten(1, 2)
+        layers = []
+        for index, block in enumerate(self.blocks):
+            if index == self.config.motion_depth:
+                moved_BFND = self.move(state_BFND, x_BXD, condition_BFC)
+                x_BXD = x_BXD + self.embed_moved(moved_BFND).flatten(1, 2)
+            layer_past = past.layers[index] if past.layers else None
+            x_BXD, present = block(x_BXD, rotary, mask, condition_BFC, layer_past)
+            layers.append(tuple(x[:, :, -(self.config.window - 1) * tokens :] for x in present))
+        shift, scale = self.spread(self.correction_modulation(F.silu(condition_BFC)), tokens)
+        correction = self.correction(modulate(self.correction_norm(x_BXD), shift, scale))
+        predicted_BFND = moved_BFND + rearrange(correction, "b (f n) d -> b f n d", f=frames)
+        return predicted_BFND, KeyValueCache(tuple(layers), past.frames + frames)
+
+    def move(self, state_BFND: Tensor, x_BXD: Tensor, condition_BFC: Tensor) -> Tensor:
+        """The state with its cells displaced as the tokens say, moved_BFND."""
+        cells, tokens, batch = self.encoder_config.cells, state_BFND.shape[2], state_BFND.shape[0]
+        shift, scale = self.spread(self.motion_modulation(F.silu(condition_BFC)), tokens)
+        flow = self.motion(modulate(self.motion_norm(x_BXD), shift, scale))
+        flow_X2HW = cells_from_tokens(rearrange(flow, "b (f n) d -> (b f) n d", n=tokens), cells)
+        moved_XCHW = displace(cells_from_tokens(state_BFND.flatten(0, 1), cells), flow_X2HW)
+        return rearrange(tokens_from_cells(moved_XCHW, cells), "(b f) n d -> b f n d", b=batch)
+
+    @staticmethod
+    def spread(modulation_BFC: Tensor, tokens: int) -> tuple[Tensor, Tensor]:
+        """A frame's shift and scale for each of its tokens, each (B, F * tokens, width)."""
+        return modulation_BFC.repeat_interleave(tokens, dim=1).chunk(2, dim=-1)
+
+    def rollout(self, state_BCND: Tensor, action_BUA: Tensor, capacity_B: Tensor) -> Tensor:
+        """Predictions fed back: C context states and U >= C actions to the U predicted states, predicted_BUND.
+
+        The first C predictions are teacher forced (each follows a given state), the rest follow predictions.
+        """
+        frames, actions = state_BCND.shape[1], action_BUA.shape[1]
+        if not 1 <= frames <= actions:
+            raise ValueError(f"{frames} context states came with {actions} actions; needed: 1 <= states <= actions.")
+        predicted, past = self(state_BCND, action_BUA[:, :frames], capacity_B)
+        out = [predicted]
+        for u in range(frames, actions):
+            predicted, past = self(out[-1][:, -1:], action_BUA[:, u : u + 1], capacity_B, past)
+            out.append(predicted)
+        return torch.cat(out, dim=1)

@@ -1,0 +1,58 @@
+"""Training batches: pairs of clips in which the same thing happens to different-looking scenes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from lawm_core.worlds.clips import ClipWorld
+from lawm_core.worlds.twins import TwinConfig, TwinWorld, recolour
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Actions are inferred from the source and must explain the target: source_BTCHW, target_BTCHW in [0, 1]."""
+
+    source_BTCHW: Tensor
+    target_BTCHW: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchConfig:
+    """A share of each batch is twins; the rest is real video beside a recoloured copy of itself."""
+
+    clips: int = 16
+    frames: int = 6
+    twin_share: float = 0.5
+    twins: TwinConfig = field(default_factory=TwinConfig)
+
+
+class PairSource:
+    """Draws batch number `step`: a pure function of (seed, step), so that a resumed run sees the same data.
+
+    Either world may be missing (None), and the other then fills the batch.
+    """
+
+    def __init__(self, config: BatchConfig, clips: ClipWorld | None, device: torch.device, seed: int) -> None:
+        stills_SCHW = clips.stills(2, 160).to(device) if clips else None
+        self.config, self.clips, self.device, self.seed = config, clips, device, seed
+        self.twins = TwinWorld(config.twins, stills_SCHW)
+
+    def draw(self, step: int) -> Pairs:
+        """The pairs of one step: one twin explains the other; real video explains itself from other colours."""
+        config = self.config
+        generator = torch.Generator(self.device).manual_seed(self.seed * 1_000_003 + step)
+        twins = config.clips if self.clips is None else round(config.clips * config.twin_share)
+        source, target = [], []
+        if twins:
+            drawn = self.twins.draw(twins, config.frames, generator)
+            source, target = [drawn.first_BTCHW], [drawn.second_BTCHW]
+        if config.clips > twins:
+            real = self.clips.draw(config.clips - twins, config.frames, generator)
+            # A quarter keeps its colours: that is how the model is used.
+            changed = torch.rand(len(real), 1, 1, 1, 1, generator=generator, device=self.device) < 0.75
+            source.append(torch.where(changed, recolour(real, generator, strength=0.8), real))
+            target.append(real)
+        return Pairs(torch.cat(source), torch.cat(target))

@@ -1,0 +1,180 @@
+"""What each stage of training minimises. Every objective names its losses; the one called `loss` is the sum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lawm_core.model import LatentActionModel
+from lawm_core.models.cells import cells_from_tokens, displace, tokens_from_cells
+from lawm_core.training.batches import Pairs
+
+
+class Objective(Protocol):
+    """Named losses of a batch, and the modules that they train. `progress` in [0, 1] is how far the run has come."""
+
+    def losses(self, pairs: Pairs, progress: float) -> dict[str, Tensor]: ...
+
+    def trained(self) -> nn.Module: ...
+
+
+def structural_loss(frame_XCHW: Tensor, true_XCHW: Tensor) -> Tensor:
+    """1 - MS-SSIM over three scales (Wang et al. 2003), which asks for sharp structure where L1 allows blur."""
+    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure as ms_ssim
+
+    betas, size = (0.3, 0.3, 0.4), 7
+    return 1 - ms_ssim(
+        frame_XCHW.float(),
+        true_XCHW.float(),
+        data_range=1.0,
+        betas=betas,
+        kernel_size=size,
+        sigma=1.0,
+        normalize="relu",
+        gaussian_kernel=True,
+    )
+
+
+def affine_flow(clips: int, size: int, like: Tensor, reach: float = 0.06) -> Tensor:
+    """A random small pan, zoom and roll as a displacement field in frame widths, flow_X2HW."""
+    pan = (2 * torch.rand(clips, 2, device=like.device) - 1) * reach
+    zoom, roll = ((2 * torch.rand(clips, 1, 1, device=like.device) - 1) * reach * 2 for _ in range(2))
+    line = (torch.arange(size, device=like.device) + 0.5) / size - 0.5
+    y, x = line[:, None].expand(size, size), line[None, :].expand(size, size)
+    flow_x = pan[:, 0, None, None] + zoom * x - roll * y
+    flow_y = pan[:, 1, None, None] + zoom * y + roll * x
+    return torch.stack((flow_x, flow_y), dim=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReconstructionConfig:
+    """noise: added to states, in their own standard deviations, so that near-misses decode to near-pictures."""
+
+    noise: float = 0.1
+    structural: float = 0.2
+
+
+class ReconstructionObjective:
+    """Encoder and decoder together: states that decode, and that still decode after their cells are displaced.
+
+    Displaced states must give the displaced picture (the idea of EQ-VAE, arXiv 2502.09509): motion in the picture is
+    then motion in the state, which is what a world model has to predict.
+    """
+
+    def __init__(self, model: LatentActionModel, config: ReconstructionConfig) -> None:
+        self.model, self.config = model, config
+
+    def trained(self) -> nn.Module:
+        return nn.ModuleDict({"encoder": self.model.encoder, "decoder": self.model.decoder})
+
+    def losses(self, pairs: Pairs, progress: float) -> dict[str, Tensor]:
+        frame_X1CHW = torch.cat((pairs.source_BTCHW[:, :2], pairs.target_BTCHW[:, :2])).flatten(0, 1)[:, None]
+        encoder = self.model.encoder.config
+        state_XND = self.model.encoder(frame_X1CHW)[:, 0]
+        clips, half = len(state_XND), len(state_XND) // 2
+        true_XCHW = frame_X1CHW[:, 0]
+        flow = affine_flow(half, encoder.frame_size, state_XND)
+        cell_flow = F.avg_pool2d(flow, encoder.cell_pixels) * (encoder.grid * encoder.cells)
+        moved_XND = tokens_from_cells(
+            displace(cells_from_tokens(state_XND[:half], encoder.cells), cell_flow), encoder.cells
+        )
+        true_XCHW = torch.cat((displace(true_XCHW[:half], flow * encoder.frame_size), true_XCHW[half:]))
+        state_XND = torch.cat((moved_XND, state_XND[half:]))
+        level = torch.rand(clips, 1, 1, device=state_XND.device) * 2 * self.config.noise
+        frame_XCHW = self.model.decoder.raw((state_XND + level * torch.randn_like(state_XND))[:, None])[:, 0].float()
+        pixel = (frame_XCHW - true_XCHW).abs().mean()
+        structural = structural_loss(frame_XCHW.clamp(0, 1), true_XCHW)
+        return {"loss": pixel + self.config.structural * structural, "pixel": pixel, "structural": structural}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentActionConfig:
+    """warm_up: share of the run over which the bottleneck's price rises; dear from the start, latents stay unused.
+
+    single_share: share of batches rolled out from one frame, where the past cannot stand in for the action.
+    """
+
+    family: str = "noisy"
+    warm_up: float = 0.2
+    single_share: float = 0.7
+
+
+class LatentActionObjective:
+    """Inverse dynamics and world model together, on a frozen encoder's states [LAWM §2].
+
+    L1 between predicted and true states, teacher forced over the context and on the model's own predictions after it,
+    plus the bottleneck's cost. Actions come from the source, states from the target: what both share is what happens.
+    """
+
+    def __init__(self, model: LatentActionModel, config: LatentActionConfig) -> None:
+        self.model, self.config = model, config
+        self.family = model.member(config.family)
+
+    def trained(self) -> nn.Module:
+        return self.family
+
+    def losses(self, pairs: Pairs, progress: float) -> dict[str, Tensor]:
+        with torch.no_grad():
+            source_BTND, target_BTND = (
+                self.model.encoder.eval()(torch.cat((pairs.source_BTCHW, pairs.target_BTCHW))).float().chunk(2)
+            )
+        clips, frames = target_BTND.shape[:2]
+        capacity_B = torch.rand(clips, device=target_BTND.device)
+        inferred = self.family.infer(source_BTND, capacity_B)
+        single = torch.rand(()).item() < self.config.single_share
+        context = 1 if single else int(torch.randint(2, frames, ()).item())
+        predicted_BUND = self.family.world_model.rollout(target_BTND[:, :context], inferred.action_BUA, capacity_B)
+        error = (predicted_BUND.float() - target_BTND[:, 1:]).abs().mean()
+        copying = (
+            (target_BTND[:, :-1] - target_BTND[:, 1:]).abs().mean()
+            if context > 1
+            else (target_BTND[:, :1] - target_BTND[:, 1:]).abs().mean()
+        )
+        cost = inferred.cost_BU.mean() * min(1.0, 0.02 + progress / self.config.warm_up)
+        return {"loss": error + cost, "error": error, "cost": cost, "copying": error / copying}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureConfig:
+    """rollout_share: of the batch, decoded from the world model's own predictions instead of the true states."""
+
+    noise: float = 0.1
+    structural: float = 0.2
+    rollout_share: float = 0.5
+    family: str = "noisy"
+
+
+class PictureObjective:
+    """The decoder alone, on states of a frozen encoder and on rollouts of a frozen world model."""
+
+    def __init__(self, model: LatentActionModel, config: PictureConfig) -> None:
+        self.model, self.config = model, config
+
+    def trained(self) -> nn.Module:
+        return self.model.decoder
+
+    @torch.no_grad()
+    def states(self, pairs: Pairs) -> Tensor:
+        """What the decoder will be shown, state_BTND: some clips rolled out from their first frame."""
+        state_BTND = self.model.encoder.eval()(pairs.target_BTCHW).float()
+        rolled = round(len(state_BTND) * self.config.rollout_share)
+        if rolled:
+            pick = torch.randperm(len(state_BTND), device=state_BTND.device)[:rolled]
+            some_BTND = state_BTND[pick]
+            member = self.model.member(self.config.family).eval()
+            capacity_B = torch.rand(rolled, device=state_BTND.device)
+            action_BUA = member.infer(some_BTND, capacity_B).action_BUA
+            future_BUND = member.world_model.rollout(some_BTND[:, :1], action_BUA, capacity_B).float()
+            state_BTND = state_BTND.index_copy(0, pick, torch.cat((some_BTND[:, :1], future_BUND), dim=1))
+        level = torch.rand(len(state_BTND), 1, 1, 1, device=state_BTND.device) * 2 * self.config.noise
+        return state_BTND + level * torch.randn_like(state_BTND)
+
+    def losses(self, pairs: Pairs, progress: float) -> dict[str, Tensor]:
+        frame_BTCHW = self.model.decoder.raw(self.states(pairs)).float()
+        pixel = (frame_BTCHW - pairs.target_BTCHW).abs().mean()
+        structural = structural_loss(frame_BTCHW.flatten(0, 1).clamp(0, 1), pairs.target_BTCHW.flatten(0, 1))
+        return {"loss": pixel + self.config.structural * structural, "pixel": pixel, "structural": structural}

@@ -1,0 +1,74 @@
+"""A training run in a folder: OUT/model is the model so far, OUT/<stage> what each stage needs to resume."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from lawm_core.checkpoint import load_model, save_model
+from lawm_core.model import LatentActionModel
+from lawm_core.runtime import pick_device
+from lawm_core.training.batches import PairSource
+from lawm_core.training.recipes import RECIPES, Recipe
+from lawm_core.training.trainer import Trainer
+from lawm_core.worlds.clips import ClipWorld, build_cache, cache_config
+
+
+class TrainingRun:
+    """The stages of one recipe on one folder of videos (or on twins alone), in one folder."""
+
+    def __init__(
+        self,
+        recipe: str,
+        data: str | Path | None,
+        out: str | Path,
+        cache: str | Path = "cache",
+        device: str = "auto",
+        show: bool = True,
+    ) -> None:
+        if recipe not in RECIPES:
+            raise ValueError(f"recipe {recipe!r} is not one of: {', '.join(RECIPES)}.")
+        self.recipe: Recipe = RECIPES[recipe]()
+        self.out, self.device, self.show = Path(out), pick_device(device), show
+        self.world = self._open_world(data, cache) if data else None
+
+    def stages(self) -> list[str]:
+        """Names of the stages in order."""
+        return list(self.recipe.stages)
+
+    def train(
+        self, stage: str, minutes: float | None = None, steps: int | None = None, resume: bool = False
+    ) -> dict[str, float]:
+        """Trains one stage on the model of the stages before it and saves the model; returns the last losses."""
+        plan = self.recipe.stages[stage]
+        config = dataclasses.replace(plan.trainer, steps=steps) if steps else plan.trainer
+        model = self._open_model()
+        source = PairSource(plan.batch, self.world, self.device, config.seed)
+        trainer = Trainer(plan.objective(model), source, config, self.out / stage)
+        if resume:
+            trainer.resume()
+        losses = trainer.run(minutes, show=self.show)
+        save_model(model, self.out / "model")
+        return {"step": trainer.step, **losses}
+
+    def _open_model(self) -> LatentActionModel:
+        """The run's model so far, or a fresh one, ready to be trained."""
+        if (self.out / "model" / "config.json").is_file():
+            return load_model(self.out / "model", device=self.device).requires_grad_(True)
+        torch.manual_seed(0)
+        return LatentActionModel(self.recipe.model).to(self.device)
+
+    def _open_world(self, data: str | Path, cache: str | Path) -> ClipWorld:
+        """The training split of a folder, decoded once."""
+        model = self.recipe.model
+        config = cache_config(model.frames_per_second, model.encoder.frame_size)
+        wrap = (lambda videos: tqdm(videos, desc="decoding", unit="video")) if self.show else None
+        world = ClipWorld(
+            build_cache(data, cache, config, wrap), "train", model.frames_per_second, model.encoder.frame_size
+        )
+        for name, why in world.refused.items():
+            print(f"left out {name}: {why}")
+        return world

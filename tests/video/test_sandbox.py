@@ -1,0 +1,162 @@
+"""Laws of the guard: the same frames as without it, and a message, never a death, when the child dies."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+
+from lawm_core.contracts import VideoError
+from lawm_core.video import decode as decoder
+from lawm_core.video import sandbox
+from lawm_core.video.decode import DecodeLimits
+from lawm_core.video.files import probe_video, read_clip
+from tests.video.conftest import ffmpeg, numbers
+
+
+def children() -> list[str]:
+    return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(tmp_path, monkeypatch):
+    """After each test: no child, not even a zombie, and no temporary file."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    before = children()
+    yield
+    assert children() == before and not os.listdir(folder)
+
+
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    """Puts a script in the child's place and counts how often it was started."""
+
+    def install(body: str):
+        script, count = tmp_path / "child.py", tmp_path / "starts"
+        script.write_text(f"import json, os, sys\nopen({str(count)!r}, 'a').write('x')\n{body}\n")
+        monkeypatch.setattr(sandbox.decoder, "__file__", str(script))
+        return lambda: len(count.read_text())
+
+    return install
+
+
+def test_guarded_and_trusted_frames_are_identical(tmp_path, counting_mp4):
+    ffmpeg("-i", counting_mp4, tmp_path / "a.gif")
+    ffmpeg("-display_rotation", 90, "-i", counting_mp4, "-c", "copy", tmp_path / "turned.mp4")
+    for path in (counting_mp4, tmp_path / "a.gif", tmp_path / "turned.mp4"):
+        for start in (0.0, 2.5):
+            guarded = read_clip(path, 7, 24, num_frames=10, start_seconds=start)
+            trusted = read_clip(path, 7, 24, num_frames=10, start_seconds=start, trusted=True)
+            assert torch.equal(guarded.frame_TCHW, trusted.frame_TCHW)
+            assert guarded.file_seconds == trusted.file_seconds
+        assert probe_video(path) == probe_video(path, trusted=True)
+
+
+def test_the_child_imports_no_torch(counting_mp4):
+    program = f"import sys, runpy; runpy.run_path({decoder.__file__!r}); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_the_child_sees_no_secrets(counting_mp4, stand_in, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    stand_in("print(json.dumps({'refusal': ' '.join(sorted(os.environ))}))")
+    with pytest.raises(VideoError) as caught:
+        read_clip(counting_mp4, 10, 32)
+    assert "OMP_NUM_THREADS" in str(caught.value) and "HF_TOKEN" not in str(caught.value)
+
+
+def test_a_hung_child_is_killed_with_its_own_children(counting_mp4, stand_in):
+    pids = counting_mp4.with_name("pids")
+    stand_in(
+        f"pid = os.fork()\nopen({str(pids)!r}, 'a').write(str(os.getpid()) + ' ')\n"
+        "import time, signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(600)"
+    )
+    with pytest.raises(VideoError, match=r"counting.mp4 could not be decoded safely: the decoder took too long"):
+        read_clip(counting_mp4, 10, 32, limits=DecodeLimits(wall_seconds=1.5))
+    for pid in pids.read_text().split():
+        await_end(Path(f"/proc/{pid}/stat"))
+
+
+def await_end(status: Path) -> None:
+    """Until a process is gone or a zombie that init has yet to reap; a kill takes a moment to arrive."""
+    for _ in range(1000):
+        try:
+            if status.read_text().rsplit(") ")[1][0] in "ZX":
+                return
+        except OSError:
+            return
+        time.sleep(0.01)
+    pytest.fail(f"{status} still runs")
+
+
+@pytest.mark.parametrize("body", ["os.abort()", "os.kill(os.getpid(), 9)", "os.kill(os.getpid(), 11)", "sys.exit(3)"])
+def test_a_dying_child_is_retried_once_and_then_a_message(counting_mp4, stand_in, body):
+    starts = stand_in(body)
+    with pytest.raises(VideoError, match=r"counting.mp4 could not be decoded safely: the decoder (crashed|failed)"):
+        read_clip(counting_mp4, 10, 32)
+    assert starts() == 2
+    with pytest.raises(VideoError, match="safely"):
+        probe_video(counting_mp4)
+
+
+def test_after_a_death_pyav_alone_is_asked(counting_mp4, stand_in):
+    stand_in(
+        "request = json.loads(sys.argv[1])\n"
+        "os.abort() if 'decoders' not in request['arguments'] else None\n"
+        f"import runpy\nrunpy.run_path({decoder.__file__!r}, run_name='__main__')"
+    )
+    clip = read_clip(counting_mp4, 5, 32, num_frames=4)
+    assert numbers(clip.frame_TCHW) == [0, 2, 4, 6]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        "print('not json')",
+        "print('[]')",
+        "print('{' * 100000)",
+        "print(json.dumps({'shape': [10**9, 10**9, 10**9, 3], 'turns': 0, 'seconds': 1}))",
+        "print(json.dumps({'shape': [-1, -1, 4, 3], 'turns': 0, 'seconds': 1}), flush=True); os.write(1, bytes(12))",
+        "print(json.dumps({'shape': [2, 4, 4, 3], 'turns': 0, 'seconds': 1})); print('short')",
+        "print(json.dumps({'shape': [2, 4], 'turns': 0, 'seconds': 1}), flush=True); os.write(1, bytes(8))",
+        "print('{}')",
+        "print(json.dumps({'shape': 'wide'}))",
+    ],
+)
+def test_a_lying_child_is_not_believed(counting_mp4, stand_in, body):
+    stand_in(body)
+    with pytest.raises(VideoError, match="safely"):
+        read_clip(counting_mp4, 10, 32)
+
+
+def test_the_real_child_keeps_its_limits(counting_mp4):
+    too_little = [
+        {"address_space_bytes": 2**26},  # memory
+        {"wall_seconds": 0.01},
+    ]
+    for limits in too_little:
+        with pytest.raises(VideoError, match=r"counting.mp4 (could not be decoded safely|needs more memory)"):
+            read_clip(counting_mp4, 10, 32, limits=DecodeLimits(**limits))
+    assert len(read_clip(counting_mp4, 10, 32).frame_TCHW) == 50  # and the next request works
+
+
+def test_processor_time_is_limited(tmp_path):
+    path = tmp_path / "slow.mp4"  # several seconds of decoding
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=1920x1080:r=30:d=20", "-preset", "ultrafast", "-crf", 30, path)
+    with pytest.raises(VideoError, match=r"slow.mp4 could not be decoded safely: the decoder took too long"):
+        read_clip(path, 30, 32, limits=DecodeLimits(cpu_seconds=1))
+
+
+def test_threads_may_read_at_once(counting_mp4):
+    with ThreadPoolExecutor(4) as pool:
+        clips = list(pool.map(lambda start: read_clip(counting_mp4, 10, 16, 5, start / 10), range(8)))
+    assert [numbers(clip.frame_TCHW) for clip in clips] == [list(range(s, s + 5)) for s in range(8)]

@@ -1,0 +1,70 @@
+"""Laws of time and space: which frame is on screen, what a crop and a resize keep."""
+
+import numpy as np
+import pytest
+import torch
+
+from lawm_core.video.transforms import centre_crop, frames_on_screen, resize, rotate, sample_times, square
+
+
+def test_times_are_evenly_spaced_and_end_before_the_end():
+    np.testing.assert_allclose(sample_times(4, 3, 1.5), [1.5, 1.75, 2.0])
+    np.testing.assert_allclose(sample_times(4, 100, 0, end_seconds=1), [0, 0.25, 0.5, 0.75])
+    assert len(sample_times(4, 100, 5, end_seconds=1)) == 0
+
+
+@pytest.mark.parametrize("rate", [3.0, 10.0, 29.97, 30000 / 1001, 60.0])
+def test_a_files_own_rate_takes_each_frame_once(rate):
+    stamp_F = np.round(np.arange(900) / rate, 3)  # as Matroska rounds them
+    index_T = frames_on_screen(stamp_F, sample_times(rate, 900))
+    np.testing.assert_array_equal(index_T, np.arange(900))
+
+
+def test_the_frame_on_screen_is_the_last_that_appeared():
+    stamp_F = np.array([0.0, 0.1, 0.5, 2.0])
+    np.testing.assert_array_equal(
+        frames_on_screen(stamp_F, [-1, 0, 0.09, 0.1, 0.49, 1.9, 2.0, 99]), [0, 0, 0, 1, 1, 2, 3, 3]
+    )
+
+
+def test_a_rate_above_the_files_repeats_frames():
+    stamp_F = np.arange(4) / 5
+    np.testing.assert_array_equal(frames_on_screen(stamp_F, sample_times(10, 8)), [0, 0, 1, 1, 2, 2, 3, 3])
+
+
+@pytest.mark.parametrize(("height", "width"), [(20, 31), (31, 20), (20, 20), (21, 64)])
+def test_centre_crop_keeps_the_centre(height, width):
+    frame_TCHW = torch.arange(height * width).view(1, 1, height, width).float()
+    side = min(height, width)
+    cropped = centre_crop(frame_TCHW)
+    assert cropped.shape == (1, 1, side, side)
+    row, column = divmod(int(cropped[0, 0, 0, 0]), width)
+    assert 0 <= (height - side) - 2 * row <= 1 and 0 <= (width - side) - 2 * column <= 1
+
+
+def test_four_quarter_turns_are_none_and_one_is_anticlockwise():
+    frame_TCHW = torch.rand(2, 3, 4, 6)
+    assert torch.equal(rotate(frame_TCHW, 4), frame_TCHW)
+    turned = rotate(frame_TCHW, 1)
+    assert turned.shape == (2, 3, 6, 4)
+    assert torch.equal(turned[..., 0, 0], frame_TCHW[..., 0, -1])  # the right upper corner goes to the left upper
+
+
+def test_a_fine_checkerboard_becomes_grey():
+    board_HW = (torch.arange(128)[:, None] + torch.arange(128)) % 2
+    small = resize(board_HW.float().expand(1, 3, 128, 128), 30)
+    assert (small[..., 2:-2, 2:-2] - 0.5).abs().max() < 0.02
+
+
+def test_resize_stays_in_range_and_same_size_is_identity():
+    frame_TCHW = (torch.rand(2, 3, 17, 17) > 0.5).float()
+    big = resize(frame_TCHW, 64)
+    assert big.min() >= 0 and big.max() <= 1
+    assert resize(frame_TCHW, 17) is frame_TCHW
+
+
+def test_square_gives_unit_range_float32():
+    byte_THWC = torch.full((70, 20, 40, 3), 255, dtype=torch.uint8)
+    frame_TCHW = square(byte_THWC, 8, quarter_turns=1)
+    assert frame_TCHW.shape == (70, 3, 8, 8) and frame_TCHW.dtype == torch.float32
+    torch.testing.assert_close(frame_TCHW, torch.ones_like(frame_TCHW))
