@@ -143,10 +143,7 @@ def run_transfer(options: argparse.Namespace) -> None:
 def repeat_last(frame_TCHW, frames: int):
     """The clip cut to, or its last frame repeated up to, so many frames."""
     missing = max(0, frames - len(frame_TCHW))
-    tail = frame_TCHW[-1:].expand(missing, -1, -1, -1)
-    import torch
-
-    return torch.cat((frame_TCHW, tail))[:frames]
+    return frame_TCHW[:frames] if not missing else frame_TCHW[[*range(len(frame_TCHW)), *[-1] * missing]]
 
 
 def run_actions(options: argparse.Namespace) -> None:

@@ -49,17 +49,16 @@ def rotary_angles(position_X3: Tensor, head_width: int, base: float) -> tuple[Te
     """
     pairs = head_width // 6
     wave_P = base ** (-torch.arange(pairs, device=position_X3.device, dtype=torch.float32) / pairs)
-    angle_XP = rearrange(position_X3[:, :, None] * wave_P, "x axis p -> x (axis p)")
+    angle_XP = rearrange(position_X3[:, :, None] * wave_P, "x a p -> x (a p)")
     angle_XP = F.pad(angle_XP, (0, head_width // 2 - angle_XP.shape[1]))
     return angle_XP.cos(), angle_XP.sin()
 
 
 def rotate(x_BMXd: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
-    """Turns adjacent channel pairs by their token's angles, in float32."""
+    """Turns adjacent channel pairs by their token's angles; float32 in and out, since bf16 would round positions."""
     cos_XP, sin_XP = rotary
-    even, odd = x_BMXd.float()[..., 0::2], x_BMXd.float()[..., 1::2]
-    turned = torch.stack((even * cos_XP - odd * sin_XP, even * sin_XP + odd * cos_XP), dim=-1)
-    return turned.flatten(-2).to(x_BMXd.dtype)
+    even, odd = x_BMXd.unflatten(-1, (-1, 2)).unbind(-1)
+    return torch.stack((even * cos_XP - odd * sin_XP, even * sin_XP + odd * cos_XP), dim=-1).flatten(-2)
 
 
 def frame_causal_mask(queries: int, keys: int, tokens: int, window: int, device: torch.device | None = None) -> Tensor:
@@ -118,8 +117,8 @@ class Attention(nn.Module):
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Returns the mixed tokens and this layer's (key, value) with the past in front."""
         q, k, v = rearrange(self.query_key_value(x_BXD), "b x (three m d) -> three b m x d", three=3, m=self.heads)
-        q = rotate(self.query_norm(q), rotary).to(v.dtype)
-        k = rotate(self.key_norm(k), rotary).to(v.dtype)
+        q = rotate(self.query_norm(q.float()), rotary).to(v.dtype)
+        k = rotate(self.key_norm(k.float()), rotary).to(v.dtype)
         if past is not None:
             k, v = torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2)
         mixed_BMXd = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
@@ -169,12 +168,14 @@ class Block(nn.Module):
             mixed, present = self.attention(self.attention_norm(x_BXD), rotary, mask, past)
             x_BXD = x_BXD + mixed
             return x_BXD + self.mlp(self.mlp_norm(x_BXD)), present
-        tokens = x_BXD.shape[1] // condition_BFC.shape[1]
-        six = self.modulation(F.silu(condition_BFC)).repeat_interleave(tokens, dim=1).chunk(6, dim=-1)
+        six = self.modulation(F.silu(condition_BFC))[:, :, None].chunk(6, dim=-1)
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = six
-        mixed, present = self.attention(modulate(self.attention_norm(x_BXD), shift_a, scale_a), rotary, mask, past)
-        x_BXD = x_BXD + gate_a * mixed
-        return x_BXD + gate_m * self.mlp(modulate(self.mlp_norm(x_BXD), shift_m, scale_m)), present
+        x_BFND = x_BXD.unflatten(1, (condition_BFC.shape[1], -1))
+        calm = modulate(self.attention_norm(x_BFND), shift_a, scale_a)
+        mixed, present = self.attention(calm.flatten(1, 2), rotary, mask, past)
+        x_BFND = x_BFND + gate_a * mixed.view_as(x_BFND)
+        x_BFND = x_BFND + gate_m * self.mlp(modulate(self.mlp_norm(x_BFND), shift_m, scale_m))
+        return x_BFND.flatten(1, 2), present
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:

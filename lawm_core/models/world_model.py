@@ -98,24 +98,22 @@ class WorldModel(nn.Module):
             layer_past = past.layers[index] if past.layers else None
             x_BXD, present = block(x_BXD, rotary, mask, condition_BFC, layer_past)
             layers.append(tuple(x[:, :, -(self.config.window - 1) * tokens :] for x in present))
-        shift, scale = self.spread(self.correction_modulation(F.silu(condition_BFC)), tokens)
-        correction = self.correction(modulate(self.correction_norm(x_BXD), shift, scale))
-        predicted_BFND = moved_BFND + rearrange(correction, "b (f n) d -> b f n d", f=frames)
-        return predicted_BFND, KeyValueCache(tuple(layers), past.frames + frames)
+        x_BFND = self.modulated(self.correction_norm, self.correction_modulation, x_BXD, condition_BFC)
+        return moved_BFND + self.correction(x_BFND), KeyValueCache(tuple(layers), past.frames + frames)
 
     def move(self, state_BFND: Tensor, x_BXD: Tensor, condition_BFC: Tensor) -> Tensor:
         """The state with its cells displaced as the tokens say, moved_BFND."""
-        cells, tokens, batch = self.encoder_config.cells, state_BFND.shape[2], state_BFND.shape[0]
-        shift, scale = self.spread(self.motion_modulation(F.silu(condition_BFC)), tokens)
-        flow = self.motion(modulate(self.motion_norm(x_BXD), shift, scale))
-        flow_X2HW = cells_from_tokens(rearrange(flow, "b (f n) d -> (b f) n d", n=tokens), cells)
+        cells, batch = self.encoder_config.cells, state_BFND.shape[0]
+        flow_BFND = self.motion(self.modulated(self.motion_norm, self.motion_modulation, x_BXD, condition_BFC))
+        flow_X2HW = cells_from_tokens(flow_BFND.flatten(0, 1), cells)
         moved_XCHW = displace(cells_from_tokens(state_BFND.flatten(0, 1), cells), flow_X2HW)
         return rearrange(tokens_from_cells(moved_XCHW, cells), "(b f) n d -> b f n d", b=batch)
 
     @staticmethod
-    def spread(modulation_BFC: Tensor, tokens: int) -> tuple[Tensor, Tensor]:
-        """A frame's shift and scale for each of its tokens, each (B, F * tokens, width)."""
-        return modulation_BFC.repeat_interleave(tokens, dim=1).chunk(2, dim=-1)
+    def modulated(norm: nn.Module, modulation: nn.Module, x_BXD: Tensor, condition_BFC: Tensor) -> Tensor:
+        """Tokens for a read-out: normalised, then shifted and scaled frame by frame, (B, F, N, width)."""
+        shift, scale = modulation(F.silu(condition_BFC))[:, :, None].chunk(2, dim=-1)
+        return modulate(norm(x_BXD.unflatten(1, (condition_BFC.shape[1], -1))), shift, scale)
 
     def rollout(self, state_BCND: Tensor, action_BUA: Tensor, capacity_B: Tensor) -> Tensor:
         """Predictions fed back: C context states and U >= C actions to the U predicted states, predicted_BUND.

@@ -34,6 +34,9 @@ class TwinConfig:
     light: float = 0.12  # size of the drift of brightness and contrast
     noise: float = 0.02  # largest standard deviation of pixel noise
     stills_share: float = 0.6  # of backgrounds and textures taken from still frames, where there are some
+    recolour: float = 1.0  # how far from their own colours stills may go
+    background_pixels: int = 192  # a texture spans two frame widths
+    object_pixels: int = 48
     supersample: int = 1
 
 
@@ -91,7 +94,7 @@ class TwinWorld:
         clips, frames = camera_BT4.shape[:2]
         size = config.frame_size * config.supersample
         at_BTHW2 = world_points(camera_BT4, size)
-        background_BCHW = self._textures(clips, 192, generator)
+        background_BCHW = self._textures(clips, config.background_pixels, generator)
         frame_BTCHW = sample_texture(background_BCHW, at_BTHW2)
         for k in range(object_BTK3.shape[2]):
             frame_BTCHW = self._paint(frame_BTCHW, at_BTHW2, object_BTK3[:, :, k], generator)
@@ -119,7 +122,7 @@ class TwinWorld:
         distance = (x.abs() ** power + y.abs() ** power + 1e-9) ** (1 / power) / outline
         softness = 1.5 / (frame_BTCHW.shape[-1] * radius)
         alpha = ((1 - distance) / softness + 0.5).clamp(0, 1)[:, :, None]
-        texture = sample_texture(self._textures(clips, 48, generator), torch.stack((x, y), dim=-1) * 0.7)
+        texture = sample_texture(self._textures(clips, self.config.object_pixels, generator), torch.stack((x, y), dim=-1) * 0.7)
         shade = 1 - 0.35 * (distance.clamp(0, 1) ** 2)[:, :, None]  # rounder and easier to tell from the ground
         return frame_BTCHW * (1 - alpha) + texture * shade * alpha
 
@@ -132,7 +135,7 @@ class TwinWorld:
         pick = torch.randint(len(self.stills_SCHW), (count,), generator=generator, device=device)
         still = self.stills_SCHW[pick.to(self.stills_SCHW.device)].to(device)
         still = F.interpolate(still, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
-        still = recolour(still[:, None], generator)[:, 0]
+        still = recolour(still[:, None], generator, self.config.recolour)[:, 0]
         use = torch.rand(count, 1, 1, 1, generator=generator, device=device) < self.config.stills_share
         return torch.where(use, still, texture)
 

@@ -1,0 +1,47 @@
+# Thin: each target is one visible command once the environment stands.
+PYTHON ?= python3
+BIN := .venv/bin
+DATA ?= ../shared/videos
+MINUTES ?=
+
+.PHONY: app test lint format train evaluate bench gallery
+
+app: .venv/.app ## serve the page at http://127.0.0.1:7860
+	$(BIN)/python -m app
+
+test: .venv/.dev chromium ## every test, browser included
+	$(BIN)/python -m pytest
+
+lint: .venv/.dev
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+format: .venv/.dev
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+train: .venv/.app ## the whole nano chain from nothing, into runs/nano
+	$(BIN)/python -m lawm_core train all --recipe nano --data $(DATA) --out runs/nano --resume $(if $(MINUTES),--minutes $(MINUTES))
+
+evaluate: .venv/.app ## the shipped model on the val split, into report/
+	$(BIN)/python -m lawm_core evaluate --data $(DATA) --out report
+
+bench: .venv/.app
+	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+
+gallery: .venv/.app ## draw the gallery's clips anew
+	$(BIN)/python assets/make_gallery.py
+
+.venv/.app: requirements.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -r requirements.txt
+	touch $@
+
+.venv/.dev: requirements-dev.txt .venv/.app
+	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+	touch $@
+
+# The browser tests drive Debian's Chromium; where it may not be installed from here, the command is said instead.
+.PHONY: chromium
+chromium:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
+	{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } || \
+	{ echo "The browser tests need Chromium: sudo apt-get install -y chromium" >&2; exit 1; }

@@ -1,0 +1,77 @@
+"""Laws of attention, positions and AdaLN-zero."""
+
+import pytest
+import torch
+
+from lawm_core.models.blocks import (
+    Attention,
+    Block,
+    BlockConfig,
+    frame_causal_mask,
+    grid_positions,
+    rotary_angles,
+    rotate,
+)
+
+CONFIG = BlockConfig(width=48, heads=2)
+
+
+def test_fresh_adaln_zero_block_is_the_identity():
+    torch.manual_seed(0)
+    block = Block(CONFIG, condition_width=16)
+    x_BXD = torch.randn(2, 8, 48)
+    rotary = rotary_angles(grid_positions(2, 2), 24, 100.0)
+    out, _ = block(x_BXD, rotary, condition_BFC=torch.randn(2, 2, 16))
+    assert torch.equal(out, x_BXD)
+
+
+def test_condition_acts_on_its_own_frame_alone():
+    torch.manual_seed(0)
+    block = Block(CONFIG, condition_width=16)
+    torch.nn.init.normal_(block.modulation.weight)
+    block.attention.out.weight.data.zero_()  # without mixing between tokens, only the condition is left
+    block.attention.out.bias.data.zero_()
+    x_BXD, condition = torch.randn(1, 8, 48), torch.randn(1, 2, 16)
+    rotary = rotary_angles(grid_positions(2, 2), 24, 100.0)
+    before, _ = block(x_BXD, rotary, condition_BFC=condition)
+    changed = condition.clone()
+    changed[:, 1] += 1
+    after, _ = block(x_BXD, rotary, condition_BFC=changed)
+    assert torch.equal(before[:, :4], after[:, :4])
+    assert (before[:, 4:] - after[:, 4:]).abs().max() > 1e-3
+
+
+def test_rotary_scores_depend_on_relative_position_only():
+    torch.manual_seed(0)
+    q, k = torch.randn(1, 1, 1, 24), torch.randn(1, 1, 1, 24)
+
+    def score(q_at: list[float], k_at: list[float]) -> torch.Tensor:
+        turned_q = rotate(q, rotary_angles(torch.tensor([q_at]), 24, 100.0))
+        turned_k = rotate(k, rotary_angles(torch.tensor([k_at]), 24, 100.0))
+        return (turned_q * turned_k).sum()
+
+    torch.testing.assert_close(score([1, 2, 3], [0, 4, 1]), score([6, 3, 10], [5, 5, 8]))
+    assert abs(score([1, 2, 3], [0, 4, 1]) - score([1, 2, 3], [0, 4, 2])) > 1e-4
+
+
+def test_mask_lets_a_token_see_its_frame_and_the_window_before_it():
+    mask = frame_causal_mask(queries=2, keys=4, tokens=1, window=2)
+    assert mask.tolist() == [[False, True, True, False], [False, False, True, True]]
+
+
+def test_attention_with_a_past_equals_attention_over_everything():
+    torch.manual_seed(0)
+    attention = Attention(CONFIG).eval()
+    x_BXD = torch.randn(1, 12, 48)
+    rotary = rotary_angles(grid_positions(3, 2), 24, 100.0)
+    whole, _ = attention(x_BXD, rotary, frame_causal_mask(3, 3, 4, 8))
+    early = tuple(r[:8] for r in rotary)
+    _, past = attention(x_BXD[:, :8], early, frame_causal_mask(2, 2, 4, 8))
+    late, _ = attention(x_BXD[:, 8:], tuple(r[8:] for r in rotary), None, past)
+    torch.testing.assert_close(late, whole[:, 8:], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("width", "heads"), [(50, 4), (32, 8), (30, 2)])
+def test_heads_that_cannot_rotate_are_refused(width, heads):
+    with pytest.raises(ValueError, match="even number of channels"):
+        BlockConfig(width=width, heads=heads)

@@ -1,0 +1,122 @@
+"""Models on disk: what is saved comes back; what is broken is refused with a reason."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from lawm_core import checkpoint
+from lawm_core.checkpoint import list_models, load_model, save_model
+from lawm_core.contracts import CheckpointError
+
+
+@pytest.fixture
+def folder(tiny_model, tmp_path):
+    return save_model(tiny_model, tmp_path / "tiny")
+
+
+def test_round_trip_is_exact(tiny_model, folder, frames):
+    again = load_model(folder)
+    assert again.config == tiny_model.config
+    assert torch.equal(again.encode(frames), tiny_model.encode(frames))
+    assert all(torch.equal(a, b) for a, b in zip(again.state_dict().values(), tiny_model.state_dict().values(), strict=True))
+
+
+def test_weights_are_split_into_small_shards(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "SHARD_BYTES", 20_000)
+    folder = save_model(tiny_model, tmp_path / "tiny")
+    assert len(list(folder.glob("*.safetensors"))) > 2
+    load_model(folder)
+
+
+def test_saving_again_leaves_no_old_shard(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "SHARD_BYTES", 20_000)
+    folder = save_model(tiny_model, tmp_path / "tiny")
+    monkeypatch.undo()
+    save_model(tiny_model, folder)
+    assert [p.name for p in folder.glob("*.safetensors")] == ["model-01-of-01.safetensors"]
+    load_model(folder)
+
+
+def test_a_failed_write_leaves_the_file_as_it_was(tmp_path):
+    path = tmp_path / "card.txt"
+    checkpoint.write_text(path, "old")
+    with pytest.raises(RuntimeError), checkpoint.atomic_path(path) as part:
+        open(part, "w").write("half")
+        raise RuntimeError
+    assert path.read_text() == "old" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_models_are_listed_default_first(tiny_model, tmp_path):
+    for name in ("a", "b"):
+        save_model(tiny_model, tmp_path / name)
+    assert list_models(tmp_path) == ["a", "b"]
+    (tmp_path / "default.txt").write_text("b\n")
+    assert list_models(tmp_path) == ["b", "a"]
+
+
+def shard(folder):
+    return next(folder.glob("*.safetensors"))
+
+
+def cut(folder):
+    shard(folder).write_bytes(shard(folder).read_bytes()[:5000])
+
+
+def drop(folder):
+    tensors = load_file(shard(folder))
+    tensors.pop("encoder.head.weight")
+    save_file(tensors, shard(folder))
+
+
+def add(folder):
+    save_file(load_file(shard(folder)) | {"extra": torch.ones(2)}, shard(folder))
+
+
+def reshape(folder):
+    save_file(load_file(shard(folder)) | {"encoder.head.bias": torch.ones(99)}, shard(folder))
+
+
+def remove(folder):
+    shard(folder).unlink()
+
+
+def config(**changes):
+    def change(folder):
+        path = folder / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+    return change
+
+
+def not_json(folder):
+    (folder / "config.json").write_text("{name: tiny")
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (cut, "not a whole safetensors"),
+        (drop, "lacks 1 of"),
+        (add, "does not have"),
+        (reshape, r"is \(99,\); needed: \(4,\)"),
+        (remove, "holds no"),
+        (not_json, "cannot be read as JSON"),
+        (config(format=99), "format 1"),
+        (config(colour="red"), "no field 'colour'"),
+        (config(frames_per_second="fast"), "frames_per_second is 'fast'"),
+        (config(encoder={"width": 10**9}), "65536"),
+        (config(encoder={"frame_size": 30}), "multiple"),
+        (config(families={}), "famil"),
+    ],
+)
+def test_damage_is_refused_with_its_reason(folder, damage, reason):
+    damage(folder)
+    with pytest.raises(CheckpointError, match=reason):
+        load_model(folder)
+
+
+def test_unknown_names_are_refused_with_those_there_are():
+    with pytest.raises(CheckpointError, match="neither a folder"):
+        load_model("no-such-model")

@@ -1,0 +1,108 @@
+"""The command line as a person meets it: results on stdout, one line on stderr, honest exit codes."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from lawm_core.checkpoint import load_model, save_model
+from lawm_core.cli import main
+from lawm_core.video.files import read_clip, write_clip
+
+
+@pytest.fixture
+def model_folder(tiny_model, tmp_path):
+    return str(save_model(tiny_model, tmp_path / "tiny"))
+
+
+@pytest.fixture
+def videos(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    paths = []
+    for name in ("one", "two"):
+        still = torch.rand(1, 3, 48, 64, generator=generator)
+        frame_TCHW = torch.cat([still.roll(2 * t, dims=-1) for t in range(24)])
+        write_clip(tmp_path / f"{name}.mp4", frame_TCHW, 12)
+        paths.append(str(tmp_path / f"{name}.mp4"))
+    return paths
+
+
+def test_transfer_writes_four_lanes_and_prints_scores(model_folder, videos, tmp_path, capsys):
+    out, report = tmp_path / "result.mp4", tmp_path / "scores.json"
+    code = main(["transfer", *videos, "--out", str(out), "--model", model_folder, "--frames", "8", "--json", str(report)])
+    printed = json.loads(capsys.readouterr().out)
+    assert code == 0 and json.loads(report.read_text()) == printed
+    assert printed["frames"] == 8 and set(printed["scores"]) == {"prediction_gain", "action_effect", "cycle_ratio"}
+    clip = read_clip(out, frames_per_second=6, size=32)
+    assert len(clip.frame_TCHW) == 8
+
+
+def test_same_call_same_bytes(model_folder, videos, tmp_path):
+    for name in ("a.mp4", "b.mp4"):
+        main(["transfer", *videos, "--out", str(tmp_path / name), "--model", model_folder, "--frames", "4"])
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+
+
+def test_actions_are_saved_with_their_settings(model_folder, videos, tmp_path, capsys):
+    out = tmp_path / "new" / "actions.npz"
+    assert main(["actions", videos[0], "--out", str(out), "--model", model_folder, "--capacity", "0.5"]) == 0
+    saved = np.load(out, allow_pickle=False)
+    settings = json.loads(str(saved["settings"]))
+    assert saved["action_UA"].shape == (11, 8) and settings["capacity"] == 0.5 and settings["video"] == "one.mp4"
+
+
+def test_train_and_resume_make_a_model_that_loads(tmp_path, capsys, monkeypatch):
+    from lawm_core.training import recipes
+    from tests.conftest import tiny_config
+
+    def tiny():
+        from dataclasses import replace
+
+        recipe = recipes.nano()
+        twins = recipes.BatchConfig(clips=2, frames=3).twins
+        small = replace(twins, frame_size=32, objects=1)
+        stages = {
+            name: replace(stage, batch=replace(stage.batch, clips=2, frames=3, twins=small))
+            for name, stage in recipe.stages.items()
+        }
+        return replace(recipe, model=tiny_config(), stages=stages)
+
+    monkeypatch.setitem(recipes.RECIPES, "tiny", tiny)
+    monkeypatch.setattr("lawm_core.training.losses.structural_loss", lambda a, b: (a - b).square().mean())
+    arguments = ["--recipe", "tiny", "--out", str(tmp_path / "run"), "--quiet", "--device", "cpu"]
+    assert main(["train", "all", *arguments, "--steps", "2"]) == 0
+    assert [json.loads(line)["stage"] for line in capsys.readouterr().out.splitlines()] == ["encoder", "lam", "decoder"]
+    assert main(["train", "lam", *arguments, "--steps", "3", "--resume"]) == 0
+    assert json.loads(capsys.readouterr().out)["step"] == 3
+    load_model(tmp_path / "run" / "model")
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "words"),
+    [
+        ({"source": "none.mp4"}, 3, "none.mp4 does not exist"),
+        ({"source": "text.mp4"}, 3, "text.mp4 is not a readable video"),
+        ({"model": "no-such-model"}, 4, "no-such-model"),
+        ({"capacity": "7"}, 2, "capacity came as 7"),
+        ({"frames": "1"}, 2, "num_frames is 1"),
+        ({"family": "vivid"}, 2, "vivid"),
+        ({"context": "30"}, 2, "context_frames came as 30"),
+    ],
+)
+def test_what_cannot_be_used_is_said_in_one_line(model_folder, videos, tmp_path, capsys, change, code, words):
+    (tmp_path / "text.mp4").write_text("hello")
+    options = {"source": videos[0], "model": model_folder, "capacity": "1", "frames": "6", "family": "noisy", "context": "1"}
+    options |= {k: str(tmp_path / v) if k == "source" else v for k, v in change.items()}
+    source = options.pop("source")
+    flags = [text for name, value in options.items() for text in (f"--{name}", value)]
+    assert main(["transfer", source, videos[1], "--out", str(tmp_path / "out.mp4"), *flags]) == code
+    errors = capsys.readouterr().err
+    assert words in errors and len(errors.splitlines()) == 1 and not (tmp_path / "out.mp4").exists()
+
+
+def test_unknown_commands_and_options_are_usage(capsys):
+    for arguments in ([], ["dance"], ["transfer", "a.mp4"], ["models", "--loud"]):
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
+        assert stop.value.code == 2

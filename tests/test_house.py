@@ -1,0 +1,136 @@
+"""The house's own laws: layers, the map in the README, and commands that run."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+CODE = [p for room in ("lawm_core", "app") for p in sorted((ROOT / room).rglob("*.py"))]
+
+# Left may import right (and its own layer), never the reverse.
+LAYERS = [
+    ["app"],
+    ["lawm_core.cli", "lawm_core.__main__"],
+    ["lawm_core.training", "lawm_core.evaluation"],
+    ["lawm_core.checkpoint"],
+    ["lawm_core.model"],
+    ["lawm_core.models", "lawm_core.worlds"],
+    ["lawm_core.video"],
+    ["lawm_core.contracts", "lawm_core.runtime"],
+]
+# Packages that only some rooms may know.
+ONLY = {"gradio": "app.", "plotly": "app.", "umap": "lawm_core.evaluation.projection", "mujoco": "lawm_core.worlds."}
+# Start-up and the child that decodes must not pay for these.
+WRITTEN_ALONE = {"lawm_core.video.decode": {"torch", "lawm_core"}}
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports hide which room they enter"
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def layer(name: str) -> int | None:
+    for depth, rooms in enumerate(LAYERS):
+        if any(name == room or name.startswith(room + ".") for room in rooms):
+            return depth
+    return None
+
+
+@pytest.mark.parametrize("path", CODE, ids=module_name)
+def test_layers_import_downwards_only(path):
+    own = layer(module_name(path))
+    if own is None:
+        assert module_name(path) == "lawm_core"  # the front door re-exports from every room
+        return
+    for name in imports(path):
+        if name == "lawm_core" or name.startswith(("lawm_core.", "app.")):
+            other = layer(name)
+            if other is None:
+                assert own == 0, f"{module_name(path)} goes through the front door: {name}"
+            else:
+                assert other >= own, f"{module_name(path)} may not import {name}"
+
+
+@pytest.mark.parametrize("path", CODE, ids=module_name)
+def test_heavy_packages_stay_in_their_rooms(path):
+    name = module_name(path)
+    roots = {found.split(".")[0] for found in imports(path)}
+    for package, home in ONLY.items():
+        assert package not in roots or name.startswith(home), f"{name} may not import {package}"
+    assert not roots & WRITTEN_ALONE.get(name, set())
+
+
+@pytest.mark.parametrize("path", [p for p in CODE if p.is_relative_to(ROOT / "app")], ids=module_name)
+def test_the_page_uses_public_names_only(path):
+    inside = {n for n in imports(path) if n.startswith("lawm_core.")}
+    import lawm_core
+
+    assert all(n.removeprefix("lawm_core.") in lawm_core.__all__ for n in inside), inside
+
+
+def test_importing_the_core_touches_nothing():
+    code = (
+        "import sys, os; before = set(os.listdir('.')); import lawm_core; "
+        "assert not {'gradio', 'umap', 'plotly', 'torchmetrics', 'decord', 'av'} & set(sys.modules), 'heavy import'; "
+        "assert set(os.listdir('.')) == before"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+# ---- README ---------------------------------------------------------------------------------------------------------
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_every_path_in_the_readme_exists():
+    map_block = README.split("<!-- map -->")[1]
+    paths = re.findall(r"^\s*`?([\w./-]+/[\w./-]*|[\w-]+\.(?:py|md|txt|toml))`?\s{2,}", map_block, re.MULTILINE)
+    linked = [p for p in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in p]
+    assert len(paths) > 20 and linked
+    missing = [p for p in {*paths, *linked} if not (ROOT / p).exists()]
+    assert not missing, missing
+
+
+def readme_commands() -> list[str]:
+    blocks = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    return [line.strip() for block in blocks for line in block.splitlines() if line.strip() and not line.startswith("#")]
+
+
+@pytest.mark.parametrize("command", readme_commands())
+def test_every_command_in_the_readme_is_one_we_have(command):
+    """make targets exist, and every lawm_core command line parses; what they do is tested in their own rooms."""
+    words = shlex.split(command, comments=True)
+    if words[0] == "make":
+        done = subprocess.run(["make", "--dry-run", *words[1:]], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    elif words[1:3] == ["-m", "lawm_core"]:
+        from lawm_core.cli import build_parser
+
+        assert build_parser().parse_args(words[3:]).run
+    elif words[1:3] == ["-m", "app"]:
+        done = subprocess.run([sys.executable, "-m", "app", "--help"], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    else:
+        assert words[0] in {"git", "cd"}, f"unknown command in the README: {command}"
+
+
+def test_no_shard_is_large_and_all_together_are_small():
+    sizes = [p.stat().st_size for p in (ROOT / "checkpoints").rglob("*.safetensors")]
+    assert sizes and max(sizes) <= 16 * 2**20 and sum(sizes) <= 96 * 2**20

@@ -1,0 +1,142 @@
+"""Laws of training: it learns, it stops, it goes on bit for bit."""
+
+import json
+
+import pytest
+import torch
+
+from lawm_core.contracts import CheckpointError
+from lawm_core.model import LatentActionModel
+from lawm_core.training.batches import BatchConfig, PairSource
+from lawm_core.training.losses import (
+    LatentActionConfig,
+    LatentActionObjective,
+    PictureConfig,
+    PictureObjective,
+    ReconstructionConfig,
+    ReconstructionObjective,
+)
+from lawm_core.training.optimizers import OptimizerConfig, build_optimizers, learning_rate_scale
+from lawm_core.training.trainer import Trainer, TrainerConfig
+from lawm_core.worlds.twins import TwinConfig
+from tests.conftest import tiny_config
+
+BATCH = BatchConfig(clips=4, frames=3, twins=TwinConfig(frame_size=32, objects=1))
+OBJECTIVES = {
+    "encoder": lambda model: ReconstructionObjective(model, ReconstructionConfig(structural=0.0)),
+    "lam": lambda model: LatentActionObjective(model, LatentActionConfig()),
+    "decoder": lambda model: PictureObjective(model, PictureConfig(structural=0.0)),
+}
+
+
+def trainer(folder, stage: str = "lam", steps: int = 6, **changes) -> tuple[Trainer, LatentActionModel]:
+    torch.manual_seed(0)
+    model = LatentActionModel(tiny_config())
+    source = PairSource(BATCH, None, torch.device("cpu"), seed=0)
+    config = TrainerConfig(steps=steps, bf16=False, save_every=3, **changes)
+    return Trainer(OBJECTIVES[stage](model), source, config, folder), model
+
+
+def weights(model: LatentActionModel) -> list[torch.Tensor]:
+    return list(model.state_dict().values())
+
+
+@pytest.mark.parametrize("stage", list(OBJECTIVES))
+def test_resume_is_bit_identical(tmp_path, stage):
+    straight, whole = trainer(tmp_path / "straight", stage)
+    straight.run(show=False)
+    stopped, _ = trainer(tmp_path / "stopped", stage)
+    for _ in range(3):
+        stopped.train_step()
+    stopped.save()
+    resumed, again = trainer(tmp_path / "stopped", stage)
+    assert resumed.resume() and resumed.step == 3
+    resumed.run(show=False)
+    assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(again), strict=True))
+
+
+@pytest.mark.parametrize("stage", list(OBJECTIVES))
+def test_every_stage_learns_and_leaves_the_others_alone(tmp_path, stage):
+    run, model = trainer(tmp_path, stage, steps=40, optimizer=OptimizerConfig(adam_rate=5e-3, warm_up=0.1))
+    before = {n: p.clone() for n, p in model.state_dict().items()}
+    pairs = run.source.draw(0)
+
+    def loss() -> float:
+        torch.manual_seed(1)
+        run.module.train()
+        with torch.no_grad():
+            return run.objective.losses(pairs, 1.0)["loss"].item()
+
+    first = loss()
+    run.run(show=False)
+    assert loss() < first
+    changed = {n.split(".")[0] for n, p in model.state_dict().items() if not torch.equal(p, before[n])}
+    assert changed == {"encoder": {"encoder", "decoder"}, "lam": {"members"}, "decoder": {"decoder"}}[stage]
+
+
+def test_a_time_budget_stops_cleanly_with_a_save(tmp_path):
+    run, _ = trainer(tmp_path, steps=100_000)
+    run.run(minutes=0.01, show=False)
+    saved = json.loads((tmp_path / "progress.json").read_text())["step"]
+    assert 0 < saved < 100_000 and run.step == saved
+    again, _ = trainer(tmp_path, steps=100_000)
+    assert again.resume() and again.step == saved
+
+
+def test_a_signal_ends_the_run_after_the_step_in_hand(tmp_path):
+    import os
+    import signal
+
+    run, _ = trainer(tmp_path, steps=100_000)
+    step = run.train_step
+
+    def step_then_signal():
+        if run.step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step()
+
+    run.train_step = step_then_signal
+    run.run(show=False)
+    assert run.step == 3 and json.loads((tmp_path / "progress.json").read_text())["step"] == 3
+
+
+def test_a_loss_that_is_not_finite_stops_with_its_step_and_keeps_the_last_save(tmp_path):
+    run, _ = trainer(tmp_path)
+    run.train_step()
+    run.save()
+    good = (tmp_path / "state.safetensors").read_bytes()
+    run.objective.losses = lambda pairs, progress: {"loss": torch.tensor(float("nan"), requires_grad=True)}
+    with pytest.raises(FloatingPointError, match="step 1"):
+        run.run(show=False)
+    assert (tmp_path / "state.safetensors").read_bytes() == good
+
+
+def test_another_stages_state_is_refused(tmp_path):
+    run, _ = trainer(tmp_path, "decoder")
+    run.save()
+    other, _ = trainer(tmp_path, "lam")
+    with pytest.raises(CheckpointError, match="another model or stage"):
+        other.resume()
+
+
+def test_batches_are_a_function_of_seed_and_step():
+    one, two = (PairSource(BATCH, None, torch.device("cpu"), seed=4) for _ in range(2))
+    assert torch.equal(one.draw(7).source_BTCHW, two.draw(7).source_BTCHW)
+    assert not torch.equal(one.draw(7).source_BTCHW, one.draw(8).source_BTCHW)
+
+
+def test_muon_takes_block_matrices_and_adamw_everything_else():
+    family = LatentActionModel(tiny_config()).member("noisy")
+    muon, adam = build_optimizers(family, OptimizerConfig())
+    in_muon = {id(p) for g in muon.param_groups for p in g["params"]}
+    in_adam = {id(p) for g in adam.param_groups for p in g["params"]}
+    assert not in_muon & in_adam and in_muon | in_adam == {id(p) for p in family.parameters()}
+    assert all((id(p) in in_muon) == (".blocks." in n and p.ndim == 2) for n, p in family.named_parameters())
+
+
+def test_rate_warms_up_and_falls_to_its_floor():
+    config = OptimizerConfig(warm_up=0.1, floor=0.02)
+    scale = [learning_rate_scale(s, 100, config) for s in range(101)]
+    assert scale[0] == pytest.approx(0.1) and max(scale) == pytest.approx(1.0)
+    assert scale[:10] == sorted(scale[:10]) and scale[10:] == sorted(scale[10:], reverse=True)
+    assert scale[100] == pytest.approx(0.02)

@@ -1,0 +1,92 @@
+"""Folders of videos to batches: decoded once, split by manifest, damaged files named and left out."""
+
+import csv
+
+import pytest
+import torch
+
+from lawm_core.video.files import write_clip
+from lawm_core.worlds import clips as clips_module
+from lawm_core.worlds.clips import ClipCacheConfig, ClipWorld, build_cache, cache_config, list_videos
+
+CONFIG = ClipCacheConfig(frames_per_second=12.0, short_side=40)
+
+
+def ramp(frames: int, level: float) -> torch.Tensor:
+    """Frames of 48 x 64 whose brightness tells the frame's number."""
+    return (level + torch.arange(frames) / 100).clamp(0, 1)[:, None, None, None].expand(-1, 3, 48, 64).contiguous()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    home = tmp_path / "videos"
+    home.mkdir()
+    write_clip(home / "a.mp4", ramp(24, 0.1), 12)
+    write_clip(home / "b.mp4", ramp(30, 0.5), 12)
+    write_clip(home / "c.mp4", ramp(24, 0.7), 12)
+    (home / "broken.mp4").write_text("not a video")
+    with (home / "manifest.csv").open("w", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerows([["file", "split"], ["a.mp4", "train"], ["b.mp4", "train"], ["c.mp4", "val"], ["broken.mp4", "train"]])
+    return home
+
+
+def test_cache_holds_the_frames_and_names_what_it_left_out(folder, tmp_path):
+    world = ClipWorld(build_cache(folder, tmp_path / "cache", CONFIG), "train", 6.0, 32)
+    assert [c.name for c in world.clips] == ["a.mp4", "b.mp4"]
+    assert list(world.refused) == ["broken.mp4"] and "broken.mp4" in world.refused["broken.mp4"]
+    a, b = world.clips
+    assert (a.frames, a.height, b.frames) == (24, 40, 30) and a.width in (53, 54)
+    brightness = world.frames(b).mean(axis=(1, 2, 3)) / 255
+    assert abs(brightness[20] - 0.7) < 0.02 and abs(brightness[0] - 0.5) < 0.02
+
+
+def test_a_second_build_decodes_nothing(folder, tmp_path, monkeypatch):
+    home = build_cache(folder, tmp_path / "cache", CONFIG)
+    monkeypatch.setattr(clips_module, "read_frames", lambda *a: pytest.fail("decoded again"))
+    assert build_cache(folder, tmp_path / "cache", CONFIG) == home
+
+
+def test_a_changed_folder_is_decoded_anew(folder, tmp_path):
+    home = build_cache(folder, tmp_path / "cache", CONFIG)
+    write_clip(folder / "a.mp4", ramp(12, 0.3), 12)
+    assert build_cache(folder, tmp_path / "cache", CONFIG) != home
+
+
+def test_draws_are_clips_at_the_models_rate_and_repeat_with_the_seed(folder, tmp_path):
+    world = ClipWorld(build_cache(folder, tmp_path / "cache", CONFIG), "train", 6.0, 32)
+    one, two = (world.draw(16, 5, torch.Generator().manual_seed(5)) for _ in range(2))
+    assert torch.equal(one, two) and one.shape == (16, 5, 3, 32, 32)
+    step = one.mean(dim=(2, 3, 4)).diff(dim=1)
+    # Every second frame of a ramp of 1/100 a frame, forwards or backwards.
+    assert (step.abs() - 0.02).abs().max() < 0.01 and (step > 0).any() and (step < 0).any()
+
+
+def test_measuring_windows_are_centred_and_even(folder, tmp_path):
+    world = ClipWorld(build_cache(folder, tmp_path / "cache", CONFIG), "val", 6.0, 32)
+    frame, names = world.windows(4, 3)
+    assert frame.shape == (3, 4, 3, 32, 32) and names == ["c.mp4"] * 3
+    assert (frame.mean(dim=(2, 3, 4)).diff(dim=1) > 0).all()
+
+
+def test_clips_too_short_for_the_frames_are_a_clear_error(folder, tmp_path):
+    world = ClipWorld(build_cache(folder, tmp_path / "cache", CONFIG), "train", 6.0, 32)
+    with pytest.raises(ValueError, match="no video has 40 frames.*longest has 15"):
+        world.draw(1, 40, torch.Generator())
+
+
+def test_without_a_manifest_every_tenth_is_for_measuring(tmp_path):
+    for i in range(12):
+        (tmp_path / f"{i:02d}.mp4").touch()
+    assert [p.name for p, _ in list_videos(tmp_path, "val")] == ["09.mp4"]
+    assert len(list_videos(tmp_path)) == 12
+
+
+@pytest.mark.parametrize("make", [lambda p: p / "none", lambda p: p])
+def test_a_folder_without_videos_is_refused(tmp_path, make):
+    with pytest.raises(ValueError, match="not a folder|holds no video"):
+        list_videos(make(tmp_path))
+
+
+def test_cache_settings_follow_the_model():
+    assert cache_config(6.0, 64) == ClipCacheConfig(frames_per_second=12.0, short_side=80)
