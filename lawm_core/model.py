@@ -29,6 +29,13 @@ class ModelConfig:
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     families: dict[str, FamilyConfig] = field(default_factory=lambda: {"noisy": FamilyConfig()})
 
+    def __post_init__(self) -> None:
+        if not self.families or self.frames_per_second <= 0:
+            raise ValueError(
+                f"{len(self.families)} families at {self.frames_per_second} frames per second; "
+                "needed: at least one family and a rate above 0."
+            )
+
 
 class LatentActionModel(nn.Module):
     """Encoder, one `Family` for each bottleneck, and a decoder for pictures."""

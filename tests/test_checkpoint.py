@@ -20,7 +20,9 @@ def test_round_trip_is_exact(tiny_model, folder, frames):
     again = load_model(folder)
     assert again.config == tiny_model.config
     assert torch.equal(again.encode(frames), tiny_model.encode(frames))
-    assert all(torch.equal(a, b) for a, b in zip(again.state_dict().values(), tiny_model.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(again.state_dict().values(), tiny_model.state_dict().values(), strict=True)
+    )
 
 
 def test_weights_are_split_into_small_shards(tiny_model, tmp_path, monkeypatch):
@@ -108,7 +110,7 @@ def not_json(folder):
         (config(frames_per_second="fast"), "frames_per_second is 'fast'"),
         (config(encoder={"width": 10**9}), "65536"),
         (config(encoder={"frame_size": 30}), "multiple"),
-        (config(families={}), "famil"),
+        (config(families={}), "at least one family"),
     ],
 )
 def test_damage_is_refused_with_its_reason(folder, damage, reason):

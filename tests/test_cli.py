@@ -30,7 +30,9 @@ def videos(tmp_path):
 
 def test_transfer_writes_four_lanes_and_prints_scores(model_folder, videos, tmp_path, capsys):
     out, report = tmp_path / "result.mp4", tmp_path / "scores.json"
-    code = main(["transfer", *videos, "--out", str(out), "--model", model_folder, "--frames", "8", "--json", str(report)])
+    code = main(
+        ["transfer", *videos, "--out", str(out), "--model", model_folder, "--frames", "8", "--json", str(report)]
+    )
     printed = json.loads(capsys.readouterr().out)
     assert code == 0 and json.loads(report.read_text()) == printed
     assert printed["frames"] == 8 and set(printed["scores"]) == {"prediction_gain", "action_effect", "cycle_ratio"}
@@ -92,7 +94,14 @@ def test_train_and_resume_make_a_model_that_loads(tmp_path, capsys, monkeypatch)
 )
 def test_what_cannot_be_used_is_said_in_one_line(model_folder, videos, tmp_path, capsys, change, code, words):
     (tmp_path / "text.mp4").write_text("hello")
-    options = {"source": videos[0], "model": model_folder, "capacity": "1", "frames": "6", "family": "noisy", "context": "1"}
+    options = {
+        "source": videos[0],
+        "model": model_folder,
+        "capacity": "1",
+        "frames": "6",
+        "family": "noisy",
+        "context": "1",
+    }
     options |= {k: str(tmp_path / v) if k == "source" else v for k, v in change.items()}
     source = options.pop("source")
     flags = [text for name, value in options.items() for text in (f"--{name}", value)]

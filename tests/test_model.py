@@ -24,7 +24,9 @@ def test_capacity_conditions_actions_and_predictions(tiny_model, frames):
     state = tiny_model.encode(frames)
     low, high = (tiny_model.infer_actions(state, capacity=c) for c in (0.1, 0.9))
     assert not torch.equal(low, high)
-    assert not torch.equal(tiny_model.rollout(state[:, :1], low, capacity=0.1), tiny_model.rollout(state[:, :1], low, capacity=0.9))
+    assert not torch.equal(
+        tiny_model.rollout(state[:, :1], low, capacity=0.1), tiny_model.rollout(state[:, :1], low, capacity=0.9)
+    )
 
 
 def test_capacity_may_differ_from_clip_to_clip(tiny_model, frames):

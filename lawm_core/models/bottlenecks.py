@@ -33,6 +33,7 @@ class NoisyConfig:
     action_width: int = 128
     beta_low_capacity: float = 5e-3
     beta_high_capacity: float = 1e-6
+    first_log_variance: float = -4.0  # of a fresh q: signal before noise, or the world model learns to ignore actions
 
     def __post_init__(self) -> None:
         if not 0 < self.beta_high_capacity < self.beta_low_capacity:
@@ -58,7 +59,7 @@ class NoisyBottleneck(nn.Module):
     def forward(self, raw_BUX: Tensor, capacity_B: Tensor) -> BottleneckOutput:
         """cost_BU = beta * KL, the KL summed over the action's dimensions."""
         mean, log_variance = raw_BUX.float().chunk(2, dim=-1)
-        log_variance = log_variance.clamp(-12, 4)
+        log_variance = (log_variance + self.config.first_log_variance).clamp(-12, 4)
         kl_BU = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=-1)
         action = mean + torch.randn_like(mean) * (0.5 * log_variance).exp() if self.training else mean
         return BottleneckOutput(action, self.beta(capacity_B)[:, None] * kl_BU)

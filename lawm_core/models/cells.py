@@ -33,3 +33,20 @@ def displace(cell_XCHW: Tensor, flow_X2HW: Tensor) -> Tensor:
     at_y = (flow_X2HW[:, 1].float() + y + 0.5) * (2 / height) - 1
     grid = torch.stack((at_x, at_y), dim=-1)
     return F.grid_sample(cell_XCHW.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def low_waves(grid: int, waves: int) -> Tensor:
+    """The slowest waves over a square of tokens, wave_PN: orthonormal cosines, `waves` a side, slow to fast by row.
+
+    P = waves * waves, N = grid * grid. A field over tokens is, to a first approximation, a few of these.
+    """
+    at_G = (torch.arange(grid, dtype=torch.float32) + 0.5) * (torch.pi / grid)
+    line_WG = torch.cos(torch.arange(waves)[:, None] * at_G) * (2 / grid) ** 0.5
+    line_WG[0] *= 0.5**0.5
+    return torch.einsum("v y, w x -> v w y x", line_WG, line_WG).reshape(waves * waves, grid * grid)
+
+
+def wave_weights(waves: int) -> Tensor:
+    """How far each of `low_waves` is to be trusted at first, (P,) from 1 down: fast waves are mostly noise."""
+    speed = torch.arange(waves, dtype=torch.float32).square()
+    return torch.exp(-(speed[:, None] + speed[None, :]) / 8).flatten()

@@ -28,7 +28,9 @@ class Family(nn.Module):
         super().__init__()
         self.config = config
         self.bottleneck = NoisyBottleneck(config.bottleneck)
-        self.inverse_dynamics = InverseDynamics(config.inverse_dynamics, encoder, self.bottleneck.raw_width)
+        self.inverse_dynamics = InverseDynamics(
+            config.inverse_dynamics, encoder, self.bottleneck.raw_width, config.bottleneck.action_width
+        )
         self.world_model = WorldModel(config.world_model, encoder, config.bottleneck.action_width)
 
     def infer(self, state_BTND: Tensor, capacity_B: Tensor) -> BottleneckOutput:

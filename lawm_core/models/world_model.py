@@ -3,7 +3,7 @@
 A transformer with three-axis rotary positions and frame-causal attention; the action acts on its own frame's tokens
 through AdaLN-zero. What it predicts is motion first, then correction: half the blocks say how the current state's
 cells are displaced, the other half see the displaced state and add what displacement cannot give. A fresh world model
-therefore predicts the current state.
+under an action of zeros therefore predicts the current state.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from lawm_core.models.blocks import (
 )
 from lawm_core.models.cells import cells_from_tokens, displace, tokens_from_cells
 from lawm_core.models.encoder import EncoderConfig
-from lawm_core.models.inverse_dynamics import CapacityEmbedding
+from lawm_core.models.inverse_dynamics import CapacityEmbedding, coarse_acting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +62,7 @@ class WorldModel(nn.Module):
         self.motion_norm = nn.LayerNorm(width, elementwise_affine=False)
         self.motion_modulation = nn.Linear(width, 2 * width)
         self.motion = nn.Linear(width, 2 * encoder.cells**2)
+        self.coarse = coarse_acting(encoder, action_width)
         self.embed_moved = nn.Linear(encoder.width, width)
         self.correction_norm = nn.LayerNorm(width, elementwise_affine=False)
         self.correction_modulation = nn.Linear(width, 2 * width)
@@ -93,7 +94,7 @@ class WorldModel(nn.Module):
         layers = []
         for index, block in enumerate(self.blocks):
             if index == self.config.motion_depth:
-                moved_BFND = self.move(state_BFND, x_BXD, condition_BFC)
+                moved_BFND = self.move(state_BFND, action_BFA, x_BXD, condition_BFC)
                 x_BXD = x_BXD + self.embed_moved(moved_BFND).flatten(1, 2)
             layer_past = past.layers[index] if past.layers else None
             x_BXD, present = block(x_BXD, rotary, mask, condition_BFC, layer_past)
@@ -101,11 +102,13 @@ class WorldModel(nn.Module):
         x_BFND = self.modulated(self.correction_norm, self.correction_modulation, x_BXD, condition_BFC)
         return moved_BFND + self.correction(x_BFND), KeyValueCache(tuple(layers), past.frames + frames)
 
-    def move(self, state_BFND: Tensor, x_BXD: Tensor, condition_BFC: Tensor) -> Tensor:
-        """The state with its cells displaced as the tokens say, moved_BFND."""
-        cells, batch = self.encoder_config.cells, state_BFND.shape[0]
-        flow_BFND = self.motion(self.modulated(self.motion_norm, self.motion_modulation, x_BXD, condition_BFC))
-        flow_X2HW = cells_from_tokens(flow_BFND.flatten(0, 1), cells)
+    def move(self, state_BFND: Tensor, action_BFA: Tensor, x_BXD: Tensor, condition_BFC: Tensor) -> Tensor:
+        """The state with its cells displaced, moved_BFND: coarsely as the action says, finely as the tokens say."""
+        cells, grid, batch = self.encoder_config.cells, self.encoder_config.grid, state_BFND.shape[0]
+        fine_BFND = self.motion(self.modulated(self.motion_norm, self.motion_modulation, x_BXD, condition_BFC))
+        flow_X2HW = cells_from_tokens(fine_BFND.flatten(0, 1), cells).float()
+        coarse_X2HW = rearrange(self.coarse(action_BFA), "b f (two h w) -> (b f) two h w", two=2, h=grid)
+        flow_X2HW = flow_X2HW + F.interpolate(coarse_X2HW.float(), scale_factor=cells, mode="bilinear")
         moved_XCHW = displace(cells_from_tokens(state_BFND.flatten(0, 1), cells), flow_X2HW)
         return rearrange(tokens_from_cells(moved_XCHW, cells), "(b f) n d -> b f n d", b=batch)
 

@@ -122,7 +122,8 @@ class TwinWorld:
         distance = (x.abs() ** power + y.abs() ** power + 1e-9) ** (1 / power) / outline
         softness = 1.5 / (frame_BTCHW.shape[-1] * radius)
         alpha = ((1 - distance) / softness + 0.5).clamp(0, 1)[:, :, None]
-        texture = sample_texture(self._textures(clips, self.config.object_pixels, generator), torch.stack((x, y), dim=-1) * 0.7)
+        paint = self._textures(clips, self.config.object_pixels, generator)
+        texture = sample_texture(paint, torch.stack((x, y), dim=-1) * 0.7)
         shade = 1 - 0.35 * (distance.clamp(0, 1) ** 2)[:, :, None]  # rounder and easier to tell from the ground
         return frame_BTCHW * (1 - alpha) + texture * shade * alpha
 

@@ -20,17 +20,17 @@ def test_strength_runs_between_the_ends_of_the_dial():
 def test_cost_is_beta_times_the_divergence_from_a_standard_normal():
     bottleneck = NoisyBottleneck(NoisyConfig(action_width=4))
     capacity = torch.tensor([0.0])
-    assert bottleneck(raw(0.0, 0.0), capacity).cost_BU.item() == pytest.approx(0.0, abs=1e-9)
+    assert bottleneck(raw(0.0, 4.0), capacity).cost_BU.item() == pytest.approx(0.0, abs=1e-9)
     q = torch.distributions.Normal(torch.full((4,), 1.5), torch.full((4,), 0.5))
     expected = torch.distributions.kl_divergence(q, torch.distributions.Normal(0.0, 1.0)).sum().item()
-    cost = bottleneck(raw(1.5, 2 * torch.tensor(0.5).log().item()), capacity).cost_BU.item()
+    cost = bottleneck(raw(1.5, 2 * torch.tensor(0.5).log().item() + 4), capacity).cost_BU.item()
     assert cost == pytest.approx(5e-3 * expected, rel=1e-4)
 
 
 def test_training_samples_and_use_takes_the_mean():
     bottleneck, capacity = NoisyBottleneck(NoisyConfig(action_width=4)), torch.tensor([0.5])
     torch.manual_seed(0)
-    sampled = bottleneck.train()(raw(2.0, 0.0, count=4000), capacity).action_BUA
+    sampled = bottleneck.train()(raw(2.0, 4.0, count=4000), capacity).action_BUA
     assert sampled.mean().item() == pytest.approx(2.0, abs=0.05) and sampled.std().item() == pytest.approx(1, abs=0.05)
     assert torch.equal(bottleneck.eval()(raw(2.0, 0.0), capacity).action_BUA, torch.full((1, 1, 4), 2.0))
 

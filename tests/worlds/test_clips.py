@@ -27,7 +27,9 @@ def folder(tmp_path):
     (home / "broken.mp4").write_text("not a video")
     with (home / "manifest.csv").open("w", newline="") as out:
         writer = csv.writer(out)
-        writer.writerows([["file", "split"], ["a.mp4", "train"], ["b.mp4", "train"], ["c.mp4", "val"], ["broken.mp4", "train"]])
+        writer.writerows(
+            [["file", "split"], ["a.mp4", "train"], ["b.mp4", "train"], ["c.mp4", "val"], ["broken.mp4", "train"]]
+        )
     return home
 
 
@@ -71,7 +73,7 @@ def test_measuring_windows_are_centred_and_even(folder, tmp_path):
 
 def test_clips_too_short_for_the_frames_are_a_clear_error(folder, tmp_path):
     world = ClipWorld(build_cache(folder, tmp_path / "cache", CONFIG), "train", 6.0, 32)
-    with pytest.raises(ValueError, match="no video has 40 frames.*longest has 15"):
+    with pytest.raises(ValueError, match=r"no video has 40 frames.*longest has 15"):
         world.draw(1, 40, torch.Generator())
 
 
@@ -84,7 +86,7 @@ def test_without_a_manifest_every_tenth_is_for_measuring(tmp_path):
 
 @pytest.mark.parametrize("make", [lambda p: p / "none", lambda p: p])
 def test_a_folder_without_videos_is_refused(tmp_path, make):
-    with pytest.raises(ValueError, match="not a folder|holds no video"):
+    with pytest.raises(ValueError, match=r"not a folder|holds no video"):
         list_videos(make(tmp_path))
 
 

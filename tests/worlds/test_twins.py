@@ -2,7 +2,15 @@
 
 import torch
 
-from lawm_core.worlds.twins import ActionTrack, TwinConfig, TwinWorld, draw_track, recolour, sample_texture, world_points
+from lawm_core.worlds.twins import (
+    ActionTrack,
+    TwinConfig,
+    TwinWorld,
+    draw_track,
+    recolour,
+    sample_texture,
+    world_points,
+)
 
 QUIET = TwinConfig(light=0.0, noise=0.0)
 

@@ -1,0 +1,1 @@
+"""Pictures from formulas, for the gallery."""

@@ -1,0 +1,76 @@
+"""How long does a person wait for a transfer? Cold from the command line, and warm in one process.
+
+    python benchmarks/transfer.py SOURCE TARGET [--model NAME] [--repeats 5] [--out transfer.json]
+
+Without videos the first pair of the gallery is used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import lawm_core as lawm
+
+
+def gallery_pair() -> list[Path]:
+    """Source and target of the gallery's first pair."""
+    home = ROOT / "assets" / "gallery"
+    pair = json.loads((home / "gallery.json").read_text())["pairs"][0]
+    return [home / pair["source"], home / pair["target"]]
+
+
+def cold_seconds(videos: list[Path], model: str | None) -> float:
+    """A fresh process: start, load, decode, transfer, write."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "lawm_core", "transfer", *map(str, videos), "--out", f"{folder}/result.mp4"]
+        start = time.perf_counter()
+        subprocess.run(command + (["--model", model] if model else []), check=True, cwd=ROOT, capture_output=True)
+        return time.perf_counter() - start
+
+
+def warm_seconds(videos: list[Path], name: str | None, repeats: int) -> float:
+    """The median of decoding both videos and transferring, with the model in memory."""
+    model, times = lawm.load_model(name), []
+    settings = {"frames_per_second": model.frames_per_second, "size": model.frame_size, "num_frames": 16}
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        source, target = (lawm.read_clip(video, **settings) for video in videos)
+        lawm.transfer(model, source, target)
+        times.append(time.perf_counter() - start)
+    return sorted(times[1:])[repeats // 2]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("videos", nargs="*", type=Path)
+    parser.add_argument("--model")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=Path("report/transfer.json"))
+    options = parser.parse_args()
+    if len(options.videos) not in (0, 2):
+        parser.error(
+            f"{len(options.videos)} videos came; needed: a source and a target, or none for the gallery's first pair"
+        )
+    videos = [video.resolve() for video in options.videos] or gallery_pair()
+    result = {
+        "source": videos[0].name, "target": videos[1].name, "cold_seconds": cold_seconds(videos, options.model),
+        "warm_seconds": warm_seconds(videos, options.model, options.repeats),
+    }  # fmt: skip
+    print(
+        f"{'transfer':<10}{'seconds':>10}\n{'cold':<10}{result['cold_seconds']:>10.2f}\n{'warm':<10}{result['warm_seconds']:>10.2f}"
+    )
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
