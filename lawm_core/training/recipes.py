@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lawm_core.model import LatentActionModel, ModelConfig
 from lawm_core.models.blocks import BlockConfig
@@ -22,6 +22,7 @@ from lawm_core.training.losses import (
     ReconstructionConfig,
     ReconstructionObjective,
 )
+from lawm_core.training.masked import MaskedConfig, MaskedObjective
 from lawm_core.training.optimizers import OptimizerConfig
 from lawm_core.training.trainer import TrainerConfig
 
@@ -103,4 +104,22 @@ def lite() -> Recipe:
     )
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {"nano": nano, "lite": lite}
+def nano_masked() -> Recipe:
+    """nano with an encoder of masked latent prediction alone, to compare objectives."""
+    return with_encoder(nano(), lambda model: MaskedObjective(model, MaskedConfig()))
+
+
+def nano_mixed() -> Recipe:
+    """nano with an encoder of masked latent prediction and reconstruction, to compare objectives."""
+    return with_encoder(nano(), lambda model: MaskedObjective(model, MaskedConfig(reconstruction=3.0)))
+
+
+def with_encoder(recipe: Recipe, objective: Callable[[LatentActionModel], Objective]) -> Recipe:
+    """The recipe with another objective for its encoder."""
+    stage = replace(recipe.stages["encoder"], objective=objective)
+    return replace(recipe, stages=recipe.stages | {"encoder": stage})
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "nano": nano, "lite": lite, "nano_masked": nano_masked, "nano_mixed": nano_mixed,
+}  # fmt: skip

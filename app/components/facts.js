@@ -1,0 +1,25 @@
+const make = (tag, text, parent, kind) => {
+  const node = document.createElement(tag);
+  node.textContent = text;
+  if (kind) node.className = kind;
+  parent.append(node);
+  return node;
+};
+
+function render() {
+  const { used = [], scores = [] } = props.value || {};
+  const list = element.querySelector(".scores");
+  list.replaceChildren();
+  for (const score of scores) {
+    const item = make("div", "", list, "score");
+    make("dt", score.name, item);
+    make("dd", score.figure, item, "figure");
+    make("dd", score.text, item, "reading");
+  }
+  const lines = element.querySelector(".used");
+  lines.replaceChildren();
+  for (const sentence of used) make("li", sentence, lines);
+}
+
+watch("value", render);
+render();

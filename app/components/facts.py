@@ -1,0 +1,63 @@
+"""Under the lanes: what was used, and what the figures mean in plain words."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from app.components import build_piece
+from app.studio import FRAMES, TransferView
+
+
+def build_facts(view: TransferView | None, elem_id: str) -> gr.HTML:
+    """The facts of a result, or an empty place for them."""
+    return build_piece("facts", facts_value(view), elem_id=elem_id, min_height=96)
+
+
+def facts_value(view: TransferView | None) -> dict:
+    """Sentences and figures for the page."""
+    return {"used": used_sentences(view), "scores": score_lines(view)} if view else {"used": [], "scores": []}
+
+
+def used_sentences(view: TransferView) -> list[str]:
+    """What went in, and how the pictures came about: never silent about clipping or enlarging."""
+    source, target, result = view.source, view.target, view.result
+    rate, side = source.frames_per_second, source.frame_TCHW.shape[-1]
+    short = f" (all it holds from there; {FRAMES} is usual)" if view.frames < FRAMES else ""
+    return [
+        f"Actions: {view.frames} frames at {rate:g} per second from {source.start_seconds:.1f} s of "
+        f"{source.name}{short}.",
+        f"First frame: {target.name} at {target.start_seconds:.1f} s. Every later frame is predicted.",
+        f"Family {result.family}, capacity {result.capacity:.2f}. "
+        f"The model sees and draws {side} × {side} pixels; the page enlarges them.",
+    ]
+
+
+def score_lines(view: TransferView) -> list[dict]:
+    """Each score with a name, a figure and one line that says how to read it."""
+    scores = view.result.scores
+    gain, effect, cycle = scores["prediction_gain"], scores["action_effect"], scores["cycle_ratio"]
+    return [
+        {
+            "name": "Source explained",
+            "figure": percent(gain),
+            "text": "How much of the source's own change its actions predict. 100 % is perfect, 0 % no better than a "
+            "still picture, below 0 worse.",
+        },
+        {
+            "name": "Effect on the target",
+            "figure": f"{100 * effect:.1f} %",
+            "text": "How far the transfer differs from no action, averaged over all pixels, as a share of full "
+            "brightness.",
+        },
+        {
+            "name": "Read back again",
+            "figure": f"{cycle:.2f} ×",
+            "text": "Error on the source when its actions are read back from the transfer, over the error of the "
+            "originals. 1 means nothing was lost on the way.",
+        },
+    ]
+
+
+def percent(fraction: float) -> str:
+    """A fraction as a whole percentage with a true minus sign."""
+    return f"{100 * fraction:.0f} %".replace("-0 %", "0 %").replace("-", "−")

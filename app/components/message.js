@@ -1,0 +1,11 @@
+const area = element.querySelector(".message");
+
+function render() {
+  const text = (props.value && props.value.text) || "";
+  area.querySelector("p").textContent = text;
+  area.querySelector(".message-sign").hidden = !text;
+  area.classList.toggle("shown", Boolean(text));
+}
+
+watch("value", render);
+render();

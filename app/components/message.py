@@ -1,0 +1,17 @@
+"""The place where the page says what went wrong, and keeps saying it until the next success."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from app.components import build_piece
+
+
+def build_message(elem_id: str) -> gr.HTML:
+    """An alert area, empty and out of the way at first."""
+    return build_piece("message", message_value(), elem_id=elem_id)
+
+
+def message_value(text: str = "") -> dict:
+    """What the area says; nothing hides it."""
+    return {"text": text}

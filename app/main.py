@@ -1,0 +1,98 @@
+"""Starts the page: `python -m app`, `python app/main.py`, or a Space with `app_file: app/main.py`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+if not __package__:  # run as a file: Python then looks for modules in app/ instead of the folder above it
+    sys.path[0] = str(ROOT)
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read while Gradio is imported
+
+import gradio as gr  # noqa: E402
+
+import lawm_core as lawm  # noqa: E402
+from app.layout import NAME, build_page, read_look  # noqa: E402
+from app.studio import Studio, TransferView  # noqa: E402
+
+BAD_MODEL = 4  # exit status
+NO_PORT = 5
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Loads the model, computes the first result, serves the page until it is told to stop."""
+    options = read_options(arguments)
+    try:
+        model = lawm.load_model(options.model)
+    except lawm.CheckpointError as error:
+        print(f"lawm-explorer: {error}", file=sys.stderr)
+        return BAD_MODEL
+    studio = Studio(model, options.gallery)
+    page = build_page(studio, first_result(studio), read_card(options.model))
+    try:
+        return serve(page, studio, options.host, options.port)
+    except OSError as error:
+        print(f"lawm-explorer: port {options.port} cannot be used: {error}", file=sys.stderr)
+        return NO_PORT
+
+
+def read_options(arguments: list[str] | None) -> argparse.Namespace:
+    """What the command line says; the environment gives the defaults, as on a Space."""
+    parser = argparse.ArgumentParser(prog="python -m app", description=f"{NAME}: a web page.")
+    environment = os.environ.get
+    parser.add_argument("--model", default=environment("LAWM_MODEL"), help="a shipped model's name, or a folder")
+    parser.add_argument("--host", default=environment("GRADIO_SERVER_NAME", "127.0.0.1"))
+    parser.add_argument("--port", type=int, default=int(environment("GRADIO_SERVER_PORT", "7860")))
+    gallery = environment("LAWM_GALLERY", ROOT / "assets" / "gallery")
+    parser.add_argument("--gallery", type=Path, default=gallery, help="a folder with clips and gallery.json")
+    return parser.parse_args(arguments)
+
+
+def first_result(studio: Studio) -> TransferView | None:
+    """The first pair's transfer, so that the page opens with something to look at."""
+    if not studio.gallery.pairs:
+        return None
+    pair = studio.gallery.pairs[0]
+    return studio.transfer(studio.gallery.path(pair.source), studio.gallery.path(pair.target))
+
+
+def read_card(model: str | None) -> str | None:
+    """The text of the model's card.md, where there is one."""
+    name = model or lawm.list_models()[0]
+    cards = (Path(name) / "card.md", ROOT / "checkpoints" / name / "card.md")
+    return next((card.read_text(encoding="utf-8") for card in cards if card.is_file()), None)
+
+
+def serve(page: gr.Blocks, studio: Studio, host: str, port: int) -> int:
+    """Opens the port, says where, and waits."""
+    _, address, _ = page.launch(
+        server_name=host,
+        server_port=port,
+        prevent_thread_lock=True,
+        quiet=True,
+        inbrowser=False,
+        share=False,
+        ssr_mode=False,
+        pwa=False,
+        mcp_server=False,
+        show_error=False,  # handlers say what people need; the rest stays in the log
+        run_history=False,
+        enable_monitoring=False,
+        strict_cors=True,
+        allowed_paths=[],
+        max_file_size="64mb",
+        max_threads=16,
+        state_session_capacity=200,
+        footer_links=[],
+        **read_look(studio),
+    )
+    print(f"{NAME} is ready: {address}", flush=True)
+    page.block_thread()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

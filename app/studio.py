@@ -1,0 +1,250 @@
+"""What a person can do, without a page: open a clip, transfer actions, take the result home.
+
+Everything is kept by content, so that asking twice costs nothing, and bounded in bytes, so that nobody can fill the
+memory. Refusals are ValueErrors (`lawm.VideoError` for files) whose message is for people.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+import torch
+
+import lawm_core as lawm
+from app.cache import ByteCache
+from app.gallery import Gallery, read_gallery
+from app.pictures import SHEET_COLUMNS, draw_sheet, hold_last, side_by_side, spread_frames
+
+FRAMES = 16  # of a clip: what the models are trained on
+TILE_PIXELS = 320  # a frame's side on the page
+THUMB_PIXELS, THUMB_FRAMES = 96, 6
+EXPORT_PIXELS, EXPORTS_KEPT = 256, 40
+
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lane:
+    """One of the four clips shown in step: a sheet of `frames` frames."""
+
+    name: str
+    sheet: bytes
+    frames: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferView:
+    """A transfer and everything the page shows of it.
+
+    lanes: source, target, transfer and control. effect_T: mean absolute difference between transfer and control, for
+    each frame: where in time the actions act. key: the same for the same request, whoever asks.
+    """
+
+    key: str
+    source: lawm.Clip
+    target: lawm.Clip
+    result: lawm.Transfer
+    lanes: tuple[Lane, ...]
+    effect_T: tuple[float, ...]
+    columns: int = SHEET_COLUMNS
+    tile_pixels: int = TILE_PIXELS
+
+    @property
+    def frames(self) -> int:
+        """Frames of the transfer."""
+        return len(self.effect_T)
+
+    @property
+    def size_bytes(self) -> int:
+        """What keeping this costs; the clips themselves are counted where they are kept."""
+        return sum(len(lane.sheet) for lane in self.lanes) + 2 * self.result.frame_TCHW.nbytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """Files to take home: the four lanes side by side, and the latent actions with their recipe."""
+
+    video: Path
+    latents: Path
+
+
+class Studio:
+    """One model, one gallery, and what has been opened and computed with them."""
+
+    def __init__(
+        self,
+        model: lawm.LatentActionModel,
+        gallery_folder: str | Path,
+        clip_cache_bytes: int = 64 * 2**20,
+        view_cache_bytes: int = 128 * 2**20,
+    ) -> None:
+        self.model = model
+        self.gallery: Gallery = read_gallery(gallery_folder)
+        self.clips: ByteCache[lawm.Clip] = ByteCache(clip_cache_bytes)
+        self.views: ByteCache[TransferView] = ByteCache(view_cache_bytes)
+        self._model_lock = Lock()  # one computation at a time: two would only slow each other down
+        self._export_lock = Lock()
+        self._exports = tempfile.TemporaryDirectory(prefix="lawm-explorer-")
+
+    # ---- clips ------------------------------------------------------------------------------------------------------
+
+    def open_clip(self, path: str | Path, start_seconds: float | None = 0.0) -> lawm.Clip:
+        """A clip at the model's rate and size. Raises lawm.VideoError for files, ValueError for moments."""
+        path, start = Path(path), checked_start(start_seconds)
+        key = (content_hash(path), path.name, start)
+        clip = self.clips.get(key)
+        if clip is None:
+            clip = self._read(path, start, self.model.frame_size)
+            clip = self.clips.keep(key, clip, clip.frame_TCHW.nbytes)
+        return clip
+
+    def draw_thumbnail(self, path: str | Path) -> bytes:
+        """A strip of a few frames from the start of a clip, as one JPEG."""
+        clip = self._read(Path(path), 0.0, THUMB_PIXELS)
+        return draw_sheet(spread_frames(clip.frame_TCHW, THUMB_FRAMES), THUMB_PIXELS, THUMB_FRAMES, quality=78)
+
+    def draw_gallery(self) -> bytes | None:
+        """The strips of all clips in the gallery, one below the other, as one JPEG; None when there are none."""
+        if not self.gallery.clips:
+            return None
+        clips = [self._read(self.gallery.folder / c.file, 0.0, THUMB_PIXELS).frame_TCHW for c in self.gallery.clips]
+        return draw_sheet(
+            torch.cat([spread_frames(clip, THUMB_FRAMES) for clip in clips]), THUMB_PIXELS, THUMB_FRAMES, quality=78
+        )
+
+    def _read(self, path: Path, start_seconds: float, size: int) -> lawm.Clip:
+        # Only the app's own files skip the guarded child process that decodes what people bring.
+        return lawm.read_clip(
+            path,
+            frames_per_second=self.model.frames_per_second,
+            size=size,
+            num_frames=FRAMES,
+            start_seconds=start_seconds,
+            trusted=path.parent == self.gallery.folder,
+        )
+
+    # ---- transfer ---------------------------------------------------------------------------------------------------
+
+    def transfer(
+        self,
+        source: str | Path,
+        target: str | Path,
+        *,
+        source_start: float | None = 0.0,
+        target_start: float | None = 0.0,
+        family: str | None = None,
+        capacity: float = 1.0,
+        progress: Progress | None = None,
+    ) -> TransferView:
+        """The source's latent actions on the target's first frame. Raises ValueError when that cannot be done."""
+        report = progress or (lambda fraction, what: None)
+        report(0.0, "Reading both clips")
+        clips = self.open_clip(source, source_start), self.open_clip(target, target_start)
+        family, capacity = family or self.model.families[0], checked_capacity(capacity)
+        hashes = content_hash(Path(source)), content_hash(Path(target))
+        recipe = (*hashes, *((c.name, c.start_seconds) for c in clips), self.model.name, family, capacity)
+        key = hashlib.sha256(repr(recipe).encode()).hexdigest()[:16]
+        view = self.views.get(key)
+        if view is None:
+            view = self._compute(key, *clips, family, capacity, lambda f, what: report(0.1 + 0.8 * f, what))
+            view = self.views.keep(key, view, view.size_bytes)
+        report(1.0, "Done")
+        return view
+
+    def _compute(
+        self, key: str, source: lawm.Clip, target: lawm.Clip, family: str, capacity: float, report: Progress
+    ) -> TransferView:
+        with self._model_lock:
+            result = lawm.transfer(self.model, source, target, family=family, capacity=capacity, progress=report)
+        report(1.0, "Drawing")
+        lanes = {
+            "source": source.frame_TCHW,
+            "target": target.frame_TCHW[: len(result.frame_TCHW)],
+            "transfer": result.frame_TCHW,
+            "control": result.control_TCHW,
+        }
+        effect_T = (result.frame_TCHW - result.control_TCHW).abs().mean(dim=(1, 2, 3))
+        return TransferView(
+            key=key,
+            source=source,
+            target=target,
+            result=result,
+            lanes=tuple(Lane(name=n, sheet=draw_sheet(f, TILE_PIXELS), frames=len(f)) for n, f in lanes.items()),
+            effect_T=tuple(effect_T.tolist()),
+        )
+
+    # ---- taking it home ---------------------------------------------------------------------------------------------
+
+    def export(self, view: TransferView) -> Export:
+        """Writes the files of a result, once; the oldest results' files go when there are many."""
+        folder = Path(self._exports.name) / view.key
+        name = f"{plain_stem(view.source.name)}-on-{plain_stem(view.target.name)}"
+        export = Export(video=folder / f"{name}.mp4", latents=folder / f"{name}.npz")
+        with self._export_lock:
+            if not (export.video.is_file() and export.latents.is_file()):
+                folder.mkdir(exist_ok=True)
+                write_export(export, view)
+                forget_oldest(folder.parent, EXPORTS_KEPT)
+        return export
+
+
+def write_export(export: Export, view: TransferView) -> None:
+    """The mp4 of four lanes side by side, and the npz of latents, scores and recipe."""
+    result, frames = view.result, view.frames
+    lanes = [view.source.frame_TCHW, view.target.frame_TCHW, result.frame_TCHW, result.control_TCHW]
+    wide_TCHW = side_by_side([hold_last(lane, frames) for lane in lanes], EXPORT_PIXELS)
+    lawm.write_clip(export.video, wide_TCHW, view.source.frames_per_second)
+    recipe = {
+        role: {"file": clip.name, "start_seconds": clip.start_seconds, "frames_per_second": clip.frames_per_second}
+        for role, clip in (("source", view.source), ("target", view.target))
+    }
+    settings = {name: getattr(result, name) for name in ("family", "capacity", "context_frames", "scores")}
+    np.savez_compressed(
+        export.latents, action_UA=result.action_UA.numpy(), recipe=np.array(json.dumps({**recipe, **settings}))
+    )
+
+
+def forget_oldest(folder: Path, keep: int) -> None:
+    """Deletes all but the `keep` newest sub-folders."""
+    for old in sorted(folder.iterdir(), key=lambda p: p.stat().st_mtime, reverse=True)[keep:]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def content_hash(path: Path) -> str:
+    """What is in a file, whatever its name. Raises lawm.VideoError when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        raise lawm.VideoError(f"{path.name} cannot be read; choose a clip or upload the video again.") from None
+
+
+def checked_start(start_seconds: float | None) -> float:
+    """A moment in a video; an empty field means the beginning."""
+    start = 0.0 if start_seconds is None else float(start_seconds)
+    if not (math.isfinite(start) and start >= 0):
+        raise ValueError(f"The start came as {start:g} seconds; 0 or later is needed.")
+    return round(start, 3)
+
+
+def checked_capacity(capacity: float) -> float:
+    """Capacity as the page offers it."""
+    value = float(capacity)
+    if not (math.isfinite(value) and 0 <= value <= 1):
+        raise ValueError(f"The capacity came as {capacity}; a number from 0 to 1 is needed.")
+    return round(value, 4)
+
+
+def plain_stem(name: str) -> str:
+    """A file's stem that any disk takes."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", Path(name).stem).strip("-")[:40] or "clip"

@@ -1,0 +1,174 @@
+"""Laws of the studio: kept by content, bounded in bytes, polite about what it cannot use, and free of Gradio."""
+
+import ast
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import lawm_core as lawm
+from app import cache, gallery, pictures, studio
+from app.cache import ByteCache
+from app.gallery import read_gallery
+from app.studio import FRAMES, Studio
+
+SIDE = 32  # of the tiny model's frames
+
+
+def moving_square(frames: int = 40, shift: int = 1, level: float = 0.9) -> torch.Tensor:
+    """A bright square that slides over grey."""
+    frame_TCHW = torch.full((frames, 3, 64, 64), 0.3)
+    for t in range(frames):
+        frame_TCHW[t, :, 20:40, (t * shift) % 40 : (t * shift) % 40 + 20] = level
+    return frame_TCHW
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A gallery of two clips and a pair."""
+    folder = tmp_path_factory.mktemp("gallery")
+    lawm.write_clip(folder / "slide.mp4", moving_square(), 12)
+    lawm.write_clip(folder / "leap.mp4", moving_square(shift=3, level=0.6), 12)
+    clips = [{"file": f, "title": f, "about": "a square", "made_by": "a field that the page does not know"}
+             for f in ("slide.mp4", "leap.mp4", "gone.mp4")]
+    pairs = [{"title": "one", "source": "slide.mp4", "target": "leap.mp4", "about": "look"},
+             {"title": "lost", "source": "slide.mp4", "target": "gone.mp4", "about": ""}]
+    (folder / "gallery.json").write_text(json.dumps({"clips": clips, "pairs": pairs}))
+    return folder
+
+
+@pytest.fixture
+def desk(tiny_model, folder):
+    return Studio(tiny_model, folder)
+
+
+def test_studio_and_its_parts_import_no_gradio():
+    for module in (studio, gallery, cache, pictures):
+        tree = ast.parse(Path(module.__file__).read_text())
+        names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        assert not {n for n in names if n.split(".")[0] in ("gradio", "plotly") or n.startswith("lawm_core.")}, module
+
+
+def test_a_clip_opened_twice_is_the_same_object(desk, folder):
+    first = desk.open_clip(folder / "slide.mp4")
+    assert desk.open_clip(folder / "slide.mp4") is first
+    assert desk.open_clip(folder / "slide.mp4", 0.5) is not first
+    assert first.frame_TCHW.shape == (FRAMES, 3, SIDE, SIDE)
+
+
+def test_a_changed_file_under_the_same_name_is_read_again(desk, tmp_path):
+    path = tmp_path / "mine.mp4"
+    lawm.write_clip(path, moving_square(), 12)
+    before = desk.open_clip(path)
+    lawm.write_clip(path, moving_square(level=0.5), 12)
+    assert not torch.equal(desk.open_clip(path).frame_TCHW, before.frame_TCHW)
+
+
+def test_a_transfer_asked_twice_is_computed_once(desk, folder, monkeypatch):
+    first = desk.transfer(folder / "slide.mp4", folder / "leap.mp4")
+    monkeypatch.setattr(lawm, "transfer", lambda *a, **k: pytest.fail("computed again"))
+    assert desk.transfer(folder / "slide.mp4", folder / "leap.mp4") is first
+
+
+def test_threads_that_ask_for_the_same_get_the_same_object(desk, folder):
+    with ThreadPoolExecutor(4) as pool:
+        clips = list(pool.map(lambda _: desk.open_clip(folder / "leap.mp4"), range(8)))
+    assert len({id(clip) for clip in clips}) == 1
+
+
+def test_every_setting_has_its_own_result(desk, folder):
+    slide, leap = folder / "slide.mp4", folder / "leap.mp4"
+    views = [desk.transfer(slide, leap), desk.transfer(leap, slide), desk.transfer(slide, leap, capacity=0.5),
+             desk.transfer(slide, leap, source_start=0.5), desk.transfer(slide, leap, target_start=0.5)]
+    assert len({view.key for view in views}) == len(views)
+
+
+def test_a_view_holds_four_lanes_and_an_effect_for_each_frame(desk, folder):
+    told = []
+    view = desk.transfer(folder / "slide.mp4", folder / "leap.mp4", progress=lambda f, what: told.append(f))
+    assert [lane.name for lane in view.lanes] == ["source", "target", "transfer", "control"]
+    assert all(lane.sheet.startswith(b"\xff\xd8") and lane.frames == FRAMES for lane in view.lanes)
+    assert view.frames == FRAMES and view.effect_T[0] == pytest.approx(0, abs=1e-6)
+    assert told == sorted(told) and told[0] == 0 and told[-1] == 1
+
+
+def test_caches_hold_no_more_bytes_than_they_may(tiny_model, folder):
+    clip_bytes = FRAMES * 3 * SIDE * SIDE * 4
+    small = Studio(tiny_model, folder, clip_cache_bytes=2 * clip_bytes, view_cache_bytes=0)
+    for start in (0.0, 0.2, 0.4, 0.6):
+        small.open_clip(folder / "slide.mp4", start)
+        assert small.clips.used_bytes <= 2 * clip_bytes
+    assert len(small.clips) == 2
+    assert small.transfer(folder / "slide.mp4", folder / "leap.mp4").frames == FRAMES
+    assert len(small.views) == 0
+
+
+def test_the_least_recently_used_goes_first():
+    kept: ByteCache[str] = ByteCache(20)
+    kept.keep("a", "A", 10)
+    kept.keep("b", "B", 10)
+    assert kept.get("a") == "A"
+    kept.keep("c", "C", 10)
+    assert kept.get("b") is None and kept.get("a") == "A" and kept.used_bytes == 20
+    assert kept.keep("a", "another", 10) == "A"
+    assert kept.keep("large", "L", 21) == "L" and kept.get("large") is None
+
+
+def test_a_broken_file_is_refused_and_the_studio_goes_on(desk, folder, tmp_path):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"this is no video" * 100)
+    for attempt in (lambda: desk.open_clip(broken), lambda: desk.draw_thumbnail(broken),
+                    lambda: desk.transfer(broken, folder / "leap.mp4"), lambda: desk.open_clip(tmp_path / "none.mp4")):
+        with pytest.raises(lawm.VideoError, match=r"(broken|none)\.mp4"):
+            attempt()
+    assert desk.transfer(folder / "slide.mp4", folder / "leap.mp4").frames == FRAMES
+
+
+@pytest.mark.parametrize("start", [-1, float("nan"), float("inf")])
+def test_moments_that_are_none_are_refused(desk, folder, start):
+    with pytest.raises(ValueError, match="start"):
+        desk.open_clip(folder / "slide.mp4", start)
+
+
+@pytest.mark.parametrize("settings", [{"capacity": 1.5}, {"capacity": float("nan")}, {"family": "unheard of"}])
+def test_settings_out_of_range_are_refused(desk, folder, settings):
+    with pytest.raises(ValueError, match=r"capacity|family"):
+        desk.transfer(folder / "slide.mp4", folder / "leap.mp4", **settings)
+
+
+def test_only_gallery_names_lead_to_files(desk):
+    for name in ("../gallery.json", "/etc/passwd", "gone.mp4", "gallery.json", ""):
+        with pytest.raises(ValueError, match="gallery"):
+            desk.gallery.path(name)
+
+
+def test_the_gallery_leaves_out_what_is_not_there(folder, tmp_path):
+    found = read_gallery(folder)
+    assert [clip.file for clip in found.clips] == ["slide.mp4", "leap.mp4"]
+    assert [pair.title for pair in found.pairs] == ["one"]
+    assert found.pair_index("slide.mp4", "leap.mp4") == 0 and found.pair_index("leap.mp4", "slide.mp4") is None
+    assert read_gallery(tmp_path).clips == ()
+
+
+def test_an_export_holds_the_lanes_and_the_latents(desk, folder):
+    view = desk.transfer(folder / "slide.mp4", folder / "leap.mp4", capacity=0.7)
+    files = desk.export(view)
+    clip = lawm.read_clip(files.video, frames_per_second=6, size=64, trusted=True)
+    assert len(clip.frame_TCHW) == FRAMES
+    with np.load(files.latents, allow_pickle=False) as saved:
+        assert np.array_equal(saved["action_UA"], view.result.action_UA.numpy())
+        recipe = json.loads(str(saved["recipe"]))
+    assert recipe["source"]["file"] == "slide.mp4" and recipe["capacity"] == 0.7
+    assert desk.export(view) == files
+
+
+def test_a_short_source_gives_a_short_transfer(desk, folder, tmp_path):
+    short = tmp_path / "short.mp4"
+    lawm.write_clip(short, moving_square(frames=6), 6)
+    view = desk.transfer(short, folder / "leap.mp4")
+    assert view.frames == len(view.source.frame_TCHW) < FRAMES
+    assert desk.export(view).video.is_file()

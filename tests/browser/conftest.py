@@ -1,0 +1,93 @@
+"""The app as people start it, and a headless Chromium that looks at it."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[2]
+START_SECONDS = 180
+WAIT_MILLISECONDS = 90_000
+QUIET = (
+    "--headless=new --no-sandbox --disable-gpu --disable-background-networking --disable-component-update "
+    "--disable-sync --no-first-run"
+).split()
+
+
+@pytest.fixture(scope="session")
+def address(tmp_path_factory) -> str:
+    """Where the app answers, started on a free port with the model and the gallery that it ships."""
+    folder = tmp_path_factory.mktemp("app")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = folder / "app.log"
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app", "--port", str(port)],
+            cwd=ROOT,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "GRADIO_TEMP_DIR": str(folder / "cache")},
+        )
+    try:
+        wait_until_ready(process, log)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def wait_until_ready(process: subprocess.Popen, log: Path) -> None:
+    """Returns once the app has printed its address."""
+    end = time.monotonic() + START_SECONDS
+    while "is ready" not in log.read_text():
+        if process.poll() is not None or time.monotonic() > end:
+            pytest.fail(f"the app did not start:\n{log.read_text()[-3000:]}", pytrace=False)
+        time.sleep(0.2)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Browser:
+    """Chromium. A missing browser is a failure: tests that nobody runs hold nothing."""
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        pytest.fail("no Chromium found; install it: apt-get update && apt-get install -y chromium", pytrace=False)
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=path, args=QUIET)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser, address):
+    """A function that opens the page with its first result; at the end nothing may have gone wrong in silence."""
+    contexts, wrongs = [], []
+
+    def open_at(width: int = 1280, height: int = 900, scheme: str = "light") -> Page:
+        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(WAIT_MILLISECONDS)
+        page.on("console", lambda said: said.type == "error" and wrongs.append(f"console: {said.text}"))
+        page.on("pageerror", lambda error: wrongs.append(f"script: {error}"))
+        page.on("request", lambda r: is_foreign(r.url, address) and wrongs.append(f"left the origin: {r.url}"))
+        page.goto(address)
+        page.wait_for_selector("#lanes [data-result]")
+        return page
+
+    yield open_at
+    for context in contexts:
+        context.close()
+    assert not wrongs
+
+
+def is_foreign(url: str, address: str) -> bool:
+    """Whether a request goes anywhere but to the app."""
+    return not url.startswith((address, "data:", "blob:"))

@@ -1,0 +1,216 @@
+"""What a person can do on the first tab, done by a browser. Opening a page also checks console and network."""
+
+import json
+
+import pytest
+import torch
+from playwright.sync_api import Page
+
+import lawm_core as lawm
+
+pytestmark = pytest.mark.browser
+LANES = ["source", "target", "transfer", "control"]
+
+
+def result_key(page: Page) -> str:
+    """Which result is on the page."""
+    return page.get_attribute("#lanes .lanes", "data-result")
+
+
+def wait_for_new_result(page: Page, old: str) -> None:
+    page.wait_for_function("old => document.querySelector('#lanes .lanes').dataset.result !== old", arg=old)
+
+
+def press(page: Page, *keys: str) -> None:
+    """Keys for the player; any step also pauses it."""
+    page.focus("#lanes .lanes")
+    for key in keys:
+        page.keyboard.press(key)
+
+
+def drawn_frames(page: Page) -> list[int]:
+    """The frame that each lane's canvas shows."""
+    return [int(page.get_attribute(f"[data-lane={lane}] canvas", "data-frame")) for lane in LANES]
+
+
+def picture(page: Page, lane: str) -> str:
+    return page.evaluate("lane => document.querySelector(`[data-lane=${lane}] canvas`).toDataURL()", lane)
+
+
+def other_choice(page: Page, side: str) -> None:
+    """Clicks the first clip of a side that is not the chosen one."""
+    page.locator(f"#{side}-choices .choice[aria-pressed=false]").first.click()
+
+
+def upload(page: Page, side: str, path) -> None:
+    page.set_input_files(f"#{side}-video input[type=file]", path)
+
+
+@pytest.fixture
+def good_video(tmp_path):
+    """A bright square that slides."""
+    frame_TCHW = torch.full((40, 3, 96, 128), 0.2)
+    for t in range(40):
+        frame_TCHW[t, 0, 30:60, t * 2 : t * 2 + 30] = 0.9
+    lawm.write_clip(tmp_path / "my square.mp4", frame_TCHW, 12)
+    return tmp_path / "my square.mp4"
+
+
+def test_a_result_is_on_the_page_when_it_opens(open_page):
+    page = open_page()
+    press(page, "End")
+    assert len({picture(page, lane) for lane in LANES}) == 4
+    assert page.locator("#facts .score").count() == 3
+    assert "frames at" in page.inner_text("#facts .used")
+    assert page.locator("#pairs .choice[aria-pressed=true]").count() == 1
+    assert not page.is_visible("#message .message")
+
+
+def test_keys_and_scrubber_move_all_lanes_together(open_page):
+    page = open_page()
+    press(page, "Home")
+    first = [picture(page, lane) for lane in LANES]
+    press(page, "ArrowRight", "ArrowRight", "ArrowRight")
+    assert drawn_frames(page) == [3] * 4
+    press(page, "ArrowLeft")
+    assert drawn_frames(page) == [2] * 4 and page.inner_text("#lanes .counter").startswith("3 / 16")
+    box = page.locator("#lanes .scrub").bounding_box()
+    page.mouse.click(box["x"] + box["width"] * 10.5 / 16, box["y"] + box["height"] / 2)
+    assert drawn_frames(page) == [10] * 4
+    assert picture(page, "source") != first[0] and picture(page, "transfer") != first[2]
+    press(page, "End")
+    assert drawn_frames(page) == [15] * 4
+    press(page, "Home")
+    assert [picture(page, lane) for lane in LANES] == first
+
+
+def test_play_runs_loops_and_pauses(open_page):
+    page = open_page()
+    press(page, "Home")
+    page.select_option("#lanes .speed", "2")
+    page.get_by_role("button", name="Play", exact=True).click()
+    page.wait_for_function("document.querySelector('#lanes .lanes').dataset.frame === '15'")
+    page.wait_for_function("document.querySelector('#lanes .lanes').dataset.frame === '2'")
+    page.get_by_role("button", name="Pause", exact=True).click()
+    at = drawn_frames(page)
+    page.wait_for_timeout(700)
+    assert drawn_frames(page) == at
+
+
+def test_another_source_and_target_give_another_result(open_page):
+    page = open_page()
+    press(page, "End")
+    before, old = picture(page, "transfer"), result_key(page)
+    other_choice(page, "source")
+    wait_for_new_result(page, old)
+    old = result_key(page)
+    other_choice(page, "target")
+    wait_for_new_result(page, old)
+    page.click("#run-transfer")
+    press(page, "End")
+    assert picture(page, "transfer") != before
+    assert page.locator("#pairs .choice[aria-pressed=true]").count() <= 1
+
+
+def test_a_pair_fills_both_sides_and_runs(open_page):
+    page = open_page()
+    old = result_key(page)
+    pair = page.locator("#pairs .choice").nth(1)
+    pair.click()
+    wait_for_new_result(page, old)
+    assert pair.get_attribute("aria-pressed") == "true"
+    for side in ("source", "target"):
+        assert page.locator(f"#{side}-choices .choice[aria-pressed=true]").count() == 1
+        chosen = page.locator(f"#{side}-choices .choice[aria-pressed=true]").get_attribute("data-key")
+        assert chosen in page.inner_text("#facts .used")
+
+
+def test_the_capacity_slider_runs_on_release_by_pointer_and_by_key(open_page):
+    page = open_page()
+    slider = page.locator("#capacity input[type=range]")
+    slider.scroll_into_view_if_needed()
+    old, box = result_key(page), slider.bounding_box()
+    page.mouse.click(box["x"] + box["width"] * 0.3, box["y"] + box["height"] / 2)
+    wait_for_new_result(page, old)
+    assert "capacity 0.3" in page.inner_text("#facts .used")
+    old = result_key(page)
+    slider.focus()
+    page.keyboard.press("ArrowLeft")
+    wait_for_new_result(page, old)
+
+
+def test_a_start_later_in_the_clip_gives_another_result(open_page):
+    page = open_page()
+    old = result_key(page)
+    page.fill("#source-start input", "0.5")
+    page.keyboard.press("Enter")
+    wait_for_new_result(page, old)
+    assert "from 0.5 s of" in page.inner_text("#facts .used")
+
+
+def test_an_uploaded_video_becomes_the_source(open_page, good_video):
+    page = open_page()
+    old = result_key(page)
+    upload(page, "source", good_video)
+    wait_for_new_result(page, old)
+    assert page.get_attribute("#source-choices .choice[aria-pressed=true]", "data-key") == "upload"
+    assert "my square.mp4" in page.inner_text("#facts .used")
+    old = result_key(page)
+    page.locator("#pairs .choice").nth(0).click()
+    wait_for_new_result(page, old)
+    assert page.locator("#source-choices .choice[data-key=upload]").count() == 1, "the upload stays on offer"
+
+
+def test_a_broken_video_is_refused_in_words_and_the_result_stays(open_page, tmp_path):
+    broken = tmp_path / "not a film.mp4"
+    broken.write_bytes(b"certainly not a video" * 200)
+    page = open_page()
+    press(page, "End")
+    old, before = result_key(page), picture(page, "transfer")
+    upload(page, "target", broken)
+    page.wait_for_selector("#message .message.shown")
+    assert "not a film.mp4" in page.inner_text("#message [role=alert]")
+    assert "Traceback" not in page.content()
+    assert (result_key(page), picture(page, "transfer")) == (old, before)
+    page.locator("#pairs .choice").nth(1).click()
+    wait_for_new_result(page, old)
+    page.wait_for_selector("#message .message", state="hidden")
+
+
+def test_names_that_look_like_code_stay_words(open_page, good_video):
+    # The upload itself takes some signs out of names; whatever is left must be shown, not run.
+    odd = good_video.rename(good_video.with_name("${window.ran=1} {{window.ran=1}} <img src=x onerror=ran=1>'.mp4"))
+    page = open_page()
+    old = result_key(page)
+    upload(page, "target", odd)
+    wait_for_new_result(page, old)
+    assert page.evaluate("window.ran") is None
+    assert "window.ran=1" in page.inner_text("#facts .used") and page.locator("#facts img").count() == 0
+
+
+def test_the_result_can_be_taken_home(open_page, tmp_path):
+    page = open_page()
+    for button, suffix in (("download", ".mp4"), ("download-latents", ".npz")):
+        with page.expect_download() as waiting:
+            page.click(f"#{button}")
+        assert waiting.value.suggested_filename.endswith(suffix)
+        waiting.value.save_as(tmp_path / f"taken{suffix}")
+    clip = lawm.read_clip(tmp_path / "taken.mp4", frames_per_second=6, size=64, trusted=True)
+    assert len(clip.frame_TCHW) == 16
+
+
+@pytest.mark.parametrize(("width", "columns"), [(390, 2), (768, 2), (1280, 4)])
+def test_the_page_fits_its_window(open_page, width, columns):
+    page = open_page(width=width, scheme="dark")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    tops = [page.locator(f"[data-lane={lane}] canvas").bounding_box()["y"] for lane in LANES]
+    assert tops.count(tops[0]) == columns
+    page.get_by_role("tab", name="About").click()
+    page.wait_for_selector("#about")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_only_the_transfer_is_offered_to_scripts(open_page, address):
+    page = open_page()
+    info = json.loads(page.request.get(f"{address}/gradio_api/info").text())
+    assert set(info["named_endpoints"]) == {"/transfer"} and not info["unnamed_endpoints"]
