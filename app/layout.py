@@ -43,8 +43,13 @@ def read_look(studio: Studio) -> dict:
     style = (FOLDER / "page.css").read_text(encoding="utf-8")
     return {
         "theme": gr.themes.Base(
-            primary_hue="teal", secondary_hue="teal", neutral_hue="stone", radius_size="lg", text_size="md",
-            font=["ui-sans-serif", "system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"],
+            primary_hue="teal",
+            secondary_hue="teal",
+            neutral_hue="stone",
+            radius_size="lg",
+            text_size="md",
+            font=["ui-sans-serif", "system-ui", "sans-serif"],
+            font_mono=["ui-monospace", "monospace"],
         ),
         "css": gallery_style(picture and data_uri(picture), len(studio.gallery.clips)) + style,
         "js": (FOLDER / "page.js").read_text(encoding="utf-8"),

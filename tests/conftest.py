@@ -13,6 +13,7 @@ from lawm_core.models.decoder import DecoderConfig
 from lawm_core.models.encoder import EncoderConfig
 from lawm_core.models.family import FamilyConfig
 from lawm_core.models.inverse_dynamics import InverseDynamicsConfig
+from lawm_core.models.motion import MotionConfig
 from lawm_core.models.world_model import WorldModelConfig
 
 TINY_BLOCK = BlockConfig(width=24, heads=2)
@@ -22,7 +23,9 @@ def tiny_config(window: int = 8) -> ModelConfig:
     """A model of a few thousand weights: 32 px, 16 tokens a frame."""
     family = FamilyConfig(
         bottleneck=NoisyConfig(action_width=8),
-        inverse_dynamics=InverseDynamicsConfig(block=TINY_BLOCK, depth=1, match_channels=8, match_radius=2, readout=4),
+        inverse_dynamics=InverseDynamicsConfig(
+            block=TINY_BLOCK, depth=1, motion=MotionConfig(channels=8, radius=2), readout=4
+        ),
         world_model=WorldModelConfig(
             block=TINY_BLOCK, motion_depth=1, correction_depth=1, window=window, place_width=4
         ),

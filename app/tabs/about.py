@@ -53,8 +53,12 @@ def build_about_tab(studio: Studio, card: str | None) -> None:
     with gr.Column(elem_classes="reading"):
         gr.Markdown(
             TEXT.format(
-                frames=FRAMES, rate=model.frames_per_second, size=model.frame_size, name=model.name,
-                millions=model.parameter_count() / 1e6, families=", ".join(model.families),
+                frames=FRAMES,
+                rate=model.frames_per_second,
+                size=model.frame_size,
+                name=model.name,
+                millions=model.parameter_count() / 1e6,
+                families=", ".join(model.families),
             ),
             elem_id="about",
         )

@@ -92,12 +92,25 @@ def build_parts(studio: Studio, first: TransferView | None) -> Parts:
     families = list(studio.model.families)
     with gr.Row(elem_classes="dials"):
         capacity = gr.Slider(
-            0, 1, value=1.0, step=0.05, label="Capacity", elem_id="capacity", scale=3, min_width=280,
+            0,
+            1,
+            value=1.0,
+            step=0.05,
+            label="Capacity",
+            elem_id="capacity",
+            scale=3,
+            min_width=280,
             info="How much a latent action may carry: 0 least, 1 most.",
         )
         family = gr.Dropdown(
-            families, value=families[0], label="Family", elem_id="family", scale=1, min_width=220,
-            info="How capacity is limited.", interactive=len(families) > 1,
+            families,
+            value=families[0],
+            label="Family",
+            elem_id="family",
+            scale=1,
+            min_width=220,
+            info="How capacity is limited.",
+            interactive=len(families) > 1,
         )
         run = gr.Button("Transfer", variant="primary", elem_id="run-transfer", scale=1, min_width=160)
     facts = build_facts(first, "facts")
@@ -106,8 +119,17 @@ def build_parts(studio: Studio, first: TransferView | None) -> Parts:
         source = build_side(studio, "source", "The clip that the actions are read from.", opening and opening.source)
         target = build_side(studio, "target", "The clip whose first frame they act on.", opening and opening.target)
     return Parts(
-        pairs=pairs, message=message, lanes=lanes, capacity=capacity, family=family, run=run, facts=facts,
-        download=download, latents=latents, source=source, target=target,
+        pairs=pairs,
+        message=message,
+        lanes=lanes,
+        capacity=capacity,
+        family=family,
+        run=run,
+        facts=facts,
+        download=download,
+        latents=latents,
+        source=source,
+        target=target,
     )
 
 
@@ -139,15 +161,16 @@ def build_side(studio: Studio, name: str, about: str, chosen: str | None) -> Sid
         gr.Markdown(f"### {title}\n{about}", elem_classes="side-title")
         choices = build_choices(
             [Choice(key=c.file, title=c.title, note=c.about, rows=(row,)) for row, c in enumerate(clips)],
-            chosen, len(clips), f"{title} clips", f"{name}-choices",
+            chosen,
+            len(clips),
+            f"{title} clips",
+            f"{name}-choices",
         )
         with gr.Row(elem_classes="side-own"):
             upload = gr.UploadButton(
                 "Upload a video", file_types=FILE_TYPES, size="sm", elem_id=f"{name}-upload", min_width=120
             )
-            start = gr.Number(
-                0, label="Start at second", minimum=0, step=0.5, elem_id=f"{name}-start", min_width=120
-            )
+            start = gr.Number(0, label="Start at second", minimum=0, step=0.5, elem_id=f"{name}-start", min_width=120)
     # Only a place to remember the upload in; what is in it is decoded in a guarded process and never served.
     video = gr.File(visible=False, file_types=FILE_TYPES, label=f"{title} video, when not from the gallery")
     return Side(choices=choices, upload=upload, video=video, start=start)
@@ -208,16 +231,25 @@ def name_transfer(studio: Studio) -> Callable[..., Iterator[tuple]]:
     """The handler that runs a transfer and fills the tab with it."""
 
     def transfer(
-        source: object, source_video: str | None, source_start: float | None,
-        target: object, target_video: str | None, target_start: float | None,
-        family: str | None, capacity: float, progress: gr.Progress = gr.Progress(),  # noqa: B008 - how Gradio finds it
+        source: object,
+        source_video: str | None,
+        source_start: float | None,
+        target: object,
+        target_video: str | None,
+        target_start: float | None,
+        family: str | None,
+        capacity: float,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008 - how Gradio finds it
     ) -> Iterator[tuple]:
         """A gallery file's name, or `upload` and a video; a start second for each; family; capacity from 0 to 1."""
         try:
             view = studio.transfer(
                 chosen_path(studio, source, source_video, "source"),
                 chosen_path(studio, target, target_video, "target"),
-                source_start=source_start, target_start=target_start, family=family, capacity=capacity,
+                source_start=source_start,
+                target_start=target_start,
+                family=family,
+                capacity=capacity,
                 progress=lambda fraction, what: progress(fraction, desc=what),
             )
         except Exception as error:

@@ -49,4 +49,4 @@ def low_waves(grid: int, waves: int) -> Tensor:
 def wave_weights(waves: int) -> Tensor:
     """How far each of `low_waves` is to be trusted at first, (P,) from 1 down: fast waves are mostly noise."""
     speed = torch.arange(waves, dtype=torch.float32).square()
-    return torch.exp(-(speed[:, None] + speed[None, :]) / 8).flatten()
+    return torch.exp(-(speed[:, None] + speed[None, :]) / 40).flatten()

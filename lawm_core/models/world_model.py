@@ -26,7 +26,8 @@ from lawm_core.models.blocks import (
 )
 from lawm_core.models.cells import cells_from_tokens, displace, tokens_from_cells
 from lawm_core.models.encoder import EncoderConfig
-from lawm_core.models.inverse_dynamics import CapacityEmbedding, coarse_acting
+from lawm_core.models.inverse_dynamics import CapacityEmbedding
+from lawm_core.models.motion import coarse_acting, spread_flow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +109,7 @@ class WorldModel(nn.Module):
         fine_BFND = self.motion(self.modulated(self.motion_norm, self.motion_modulation, x_BXD, condition_BFC))
         flow_X2HW = cells_from_tokens(fine_BFND.flatten(0, 1), cells).float()
         coarse_X2HW = rearrange(self.coarse(action_BFA), "b f (two h w) -> (b f) two h w", two=2, h=grid)
-        flow_X2HW = flow_X2HW + F.interpolate(coarse_X2HW.float(), scale_factor=cells, mode="bilinear")
+        flow_X2HW = flow_X2HW + spread_flow(coarse_X2HW, cells)
         moved_XCHW = displace(cells_from_tokens(state_BFND.flatten(0, 1), cells), flow_X2HW)
         return rearrange(tokens_from_cells(moved_XCHW, cells), "(b f) n d -> b f n d", b=batch)
 

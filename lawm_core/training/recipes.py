@@ -11,6 +11,7 @@ from lawm_core.models.decoder import DecoderConfig
 from lawm_core.models.encoder import EncoderConfig
 from lawm_core.models.family import FamilyConfig
 from lawm_core.models.inverse_dynamics import InverseDynamicsConfig
+from lawm_core.models.motion import MotionConfig
 from lawm_core.models.world_model import WorldModelConfig
 from lawm_core.training.batches import BatchConfig
 from lawm_core.training.losses import (
@@ -51,12 +52,12 @@ def nano() -> Recipe:
         stages={
             "encoder": StageRecipe(
                 batch=BatchConfig(clips=16, frames=2, twin_share=0.3),
-                trainer=TrainerConfig(steps=1200, optimizer=OptimizerConfig(adam_rate=2e-3, weight_decay=0.01)),
+                trainer=TrainerConfig(steps=1000, optimizer=OptimizerConfig(adam_rate=2e-3, weight_decay=0.01)),
                 objective=lambda model: ReconstructionObjective(model, ReconstructionConfig()),
             ),
             "lam": StageRecipe(
                 batch=BatchConfig(clips=16, frames=6),
-                trainer=TrainerConfig(steps=4000),
+                trainer=TrainerConfig(steps=1600),
                 objective=lambda model: LatentActionObjective(model, LatentActionConfig()),
             ),
             "decoder": StageRecipe(
@@ -77,7 +78,9 @@ def lite() -> Recipe:
         decoder=DecoderConfig(block=BlockConfig(width=256, heads=8), depth=3, channels=96, conv_depth=4),
         families={
             "noisy": FamilyConfig(
-                inverse_dynamics=InverseDynamicsConfig(block=block, depth=4, match_channels=48, match_radius=4),
+                inverse_dynamics=InverseDynamicsConfig(
+                    block=block, depth=4, motion=MotionConfig(channels=48, radius=4)
+                ),
                 world_model=WorldModelConfig(block=block, motion_depth=3, correction_depth=4),
             )
         },

@@ -32,10 +32,14 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("gallery")
     lawm.write_clip(folder / "slide.mp4", moving_square(), 12)
     lawm.write_clip(folder / "leap.mp4", moving_square(shift=3, level=0.6), 12)
-    clips = [{"file": f, "title": f, "about": "a square", "made_by": "a field that the page does not know"}
-             for f in ("slide.mp4", "leap.mp4", "gone.mp4")]
-    pairs = [{"title": "one", "source": "slide.mp4", "target": "leap.mp4", "about": "look"},
-             {"title": "lost", "source": "slide.mp4", "target": "gone.mp4", "about": ""}]
+    clips = [
+        {"file": f, "title": f, "about": "a square", "made_by": "a field that the page does not know"}
+        for f in ("slide.mp4", "leap.mp4", "gone.mp4")
+    ]
+    pairs = [
+        {"title": "one", "source": "slide.mp4", "target": "leap.mp4", "about": "look"},
+        {"title": "lost", "source": "slide.mp4", "target": "gone.mp4", "about": ""},
+    ]
     (folder / "gallery.json").write_text(json.dumps({"clips": clips, "pairs": pairs}))
     return folder
 
@@ -82,8 +86,13 @@ def test_threads_that_ask_for_the_same_get_the_same_object(desk, folder):
 
 def test_every_setting_has_its_own_result(desk, folder):
     slide, leap = folder / "slide.mp4", folder / "leap.mp4"
-    views = [desk.transfer(slide, leap), desk.transfer(leap, slide), desk.transfer(slide, leap, capacity=0.5),
-             desk.transfer(slide, leap, source_start=0.5), desk.transfer(slide, leap, target_start=0.5)]
+    views = [
+        desk.transfer(slide, leap),
+        desk.transfer(leap, slide),
+        desk.transfer(slide, leap, capacity=0.5),
+        desk.transfer(slide, leap, source_start=0.5),
+        desk.transfer(slide, leap, target_start=0.5),
+    ]
     assert len({view.key for view in views}) == len(views)
 
 
@@ -121,8 +130,12 @@ def test_the_least_recently_used_goes_first():
 def test_a_broken_file_is_refused_and_the_studio_goes_on(desk, folder, tmp_path):
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"this is no video" * 100)
-    for attempt in (lambda: desk.open_clip(broken), lambda: desk.draw_thumbnail(broken),
-                    lambda: desk.transfer(broken, folder / "leap.mp4"), lambda: desk.open_clip(tmp_path / "none.mp4")):
+    for attempt in (
+        lambda: desk.open_clip(broken),
+        lambda: desk.draw_thumbnail(broken),
+        lambda: desk.transfer(broken, folder / "leap.mp4"),
+        lambda: desk.open_clip(tmp_path / "none.mp4"),
+    ):
         with pytest.raises(lawm.VideoError, match=r"(broken|none)\.mp4"):
             attempt()
     assert desk.transfer(folder / "slide.mp4", folder / "leap.mp4").frames == FRAMES
