@@ -40,6 +40,11 @@ class FrameDecoder(nn.Module):
         self.body = nn.Sequential(*(ResidualConv(config.channels) for _ in range(config.conv_depth)))
         self.head = nn.Conv2d(config.channels, 3 * encoder.cell_pixels**2, 3, padding=1, padding_mode="replicate")
 
+        # Detail starts at nothing over a smooth picture: flat regions are then flat from the first step on.
+        self.smooth = nn.Conv2d(2 * encoder.cell_channels, 3, 1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
     def context(self, state_BTND: Tensor) -> Tensor:
         """What the tokens of this frame and earlier ones have to say about each token, state_BTND to (B, T, N, D)."""
         batch, frames, tokens, _ = state_BTND.shape
@@ -57,8 +62,10 @@ class FrameDecoder(nn.Module):
         batch, cells = state_BTND.shape[0], self.encoder_config.cells
         both_BTND = (state_BTND, self.context(state_BTND))
         cell_XCHW = torch.cat([cells_from_tokens(s.flatten(0, 1), cells) for s in both_BTND], dim=1)
-        x = self.head(F.gelu(self.body(self.stem(cell_XCHW))))
-        frame_XCHW = F.pixel_shuffle(x, self.encoder_config.cell_pixels) * 0.5 + 0.5
+        pixels = self.encoder_config.cell_pixels
+        detail = F.pixel_shuffle(self.head(F.gelu(self.body(self.stem(cell_XCHW)))), pixels)
+        smooth = F.interpolate(self.smooth(cell_XCHW), scale_factor=pixels, mode="bilinear", align_corners=False)
+        frame_XCHW = (smooth + detail) * 0.5 + 0.5
         return rearrange(frame_XCHW, "(b t) c h w -> b t c h w", b=batch)
 
     def forward(self, state_BTND: Tensor) -> Tensor:
