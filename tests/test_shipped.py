@@ -21,7 +21,7 @@ def test_actions_act_and_transfer_between_looks(twins):
 
 
 def test_rollouts_stay_sharp_and_beat_a_still_picture(twins):
-    """Procedural textures are finer than the stills of the card's measure: hence 0.35 edges and not 0.4."""
+    """Without stills, on few twins, the first model keeps 0.397 of edges; 0.4 is wanted: raise this when met."""
     assert twins["camera_edges"] >= 0.35 and twins["camera_against_still"] <= 0.8
 
 
