@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -83,7 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
     three.add_argument("--recipe", default="nano", help="nano or lite")
     three.add_argument("--data", type=Path, help="folder of videos (without one: twins alone)")
     three.add_argument("--out", type=Path, required=True, help="folder of the run; the model lies in OUT/model")
-    three.add_argument("--minutes", type=float, help="stop cleanly after so long; --resume goes on later")
+    three.add_argument("--minutes", type=float, help="stop cleanly after so long in all; --resume goes on later")
     three.add_argument("--steps", type=int, help="instead of the recipe's")
     three.add_argument("--resume", action="store_true", help="go on from the last save of this stage")
     three.add_argument("--cache", type=Path, default=Path("cache"), help="where decoded videos are kept")
@@ -202,10 +203,13 @@ def run_train(options: argparse.Namespace) -> None:
         device=options.device,
         show=not options.quiet,
     )
-    stages = run.stages() if options.stage == "all" else [options.stage]
-    for stage in stages:
-        losses = run.train(stage, minutes=options.minutes, steps=options.steps, resume=options.resume)
+    deadline = time.monotonic() + 60 * options.minutes if options.minutes is not None else None
+    for stage in run.stages() if options.stage == "all" else [options.stage]:
+        minutes = max(0.0, deadline - time.monotonic()) / 60 if deadline is not None else None
+        losses = run.train(stage, minutes=minutes, steps=options.steps, resume=options.resume)
         print(json.dumps({"stage": stage, **losses}))
+        if not run.finished(stage, losses["step"], options.steps):
+            break
 
 
 def run_evaluate(options: argparse.Namespace) -> None:

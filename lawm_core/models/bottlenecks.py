@@ -23,6 +23,8 @@ class Bottleneck(Protocol):
 
     raw_width: int  # numbers it needs for each transition
 
+    def first_trust(self, capacity_K: Tensor) -> Tensor: ...  # how far a fresh world model should believe actions
+
     def __call__(self, raw_BUX: Tensor, capacity_B: Tensor) -> BottleneckOutput: ...
 
 
@@ -33,7 +35,8 @@ class NoisyConfig:
     action_width: int = 128
     beta_low_capacity: float = 5e-3
     beta_high_capacity: float = 1e-6
-    first_log_variance: float = -4.0  # of a fresh q: signal before noise, or the world model learns to ignore actions
+    worth: float = 5e-3  # prediction error that a unit of variance in one number costs, before training
+    first_spread: float = 0.1  # variance of an action's numbers before training
 
     def __post_init__(self) -> None:
         if not 0 < self.beta_high_capacity < self.beta_low_capacity:
@@ -56,10 +59,22 @@ class NoisyBottleneck(nn.Module):
         low, high = math.log(self.config.beta_low_capacity), math.log(self.config.beta_high_capacity)
         return torch.exp(low + (high - low) * capacity_B)
 
+    def first_variance(self, capacity: Tensor) -> Tensor:
+        """The variance of a fresh q, the one at which noise costs in prediction what it saves in KL.
+
+        Signal must come before noise, or the world model learns to ignore actions before they say anything.
+        """
+        beta = self.beta(capacity)
+        return beta / (beta + self.config.worth)
+
+    def first_trust(self, capacity_K: Tensor) -> Tensor:
+        """The share of a fresh action's variance that is signal: the best linear guess's gain."""
+        return self.config.first_spread / (self.config.first_spread + self.first_variance(capacity_K))
+
     def forward(self, raw_BUX: Tensor, capacity_B: Tensor) -> BottleneckOutput:
         """cost_BU = beta * KL, the KL summed over the action's dimensions."""
         mean, log_variance = raw_BUX.float().chunk(2, dim=-1)
-        log_variance = (log_variance + self.config.first_log_variance).clamp(-12, 4)
+        log_variance = (log_variance + self.first_variance(capacity_B)[:, None, None].log()).clamp(-12, 4)
         kl_BU = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=-1)
         action = mean + torch.randn_like(mean) * (0.5 * log_variance).exp() if self.training else mean
         return BottleneckOutput(action, self.beta(capacity_B)[:, None] * kl_BU)

@@ -24,7 +24,10 @@ def tokens_from_cells(cell_XCHW: Tensor, side: int) -> Tensor:
 
 
 def displace(cell_XCHW: Tensor, flow_X2HW: Tensor) -> Tensor:
-    """What lies `flow` away, in cells (x right, y down), bilinearly; the border repeats. Zero flow: no change."""
+    """What lies `flow` away, in cells (x right, y down); the border repeats. Zero flow: no change.
+
+    Cubic, not linear: a rollout resamples at every step, and eight linear resamplings blur edges away.
+    """
     height, width = cell_XCHW.shape[-2:]
     y = torch.arange(height, device=cell_XCHW.device, dtype=torch.float32)[:, None]
     x = torch.arange(width, device=cell_XCHW.device, dtype=torch.float32)[None, :]
@@ -32,7 +35,7 @@ def displace(cell_XCHW: Tensor, flow_X2HW: Tensor) -> Tensor:
     at_x = (flow_X2HW[:, 0].float() + x + 0.5) * (2 / width) - 1
     at_y = (flow_X2HW[:, 1].float() + y + 0.5) * (2 / height) - 1
     grid = torch.stack((at_x, at_y), dim=-1)
-    return F.grid_sample(cell_XCHW.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return F.grid_sample(cell_XCHW.float(), grid, mode="bicubic", padding_mode="border", align_corners=False)
 
 
 def low_waves(grid: int, waves: int) -> Tensor:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from lawm_core.models.bottlenecks import BottleneckOutput, NoisyBottleneck, NoisyConfig
+from lawm_core.models.dial import dial_settings
 from lawm_core.models.encoder import EncoderConfig
 from lawm_core.models.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
 from lawm_core.models.world_model import WorldModel, WorldModelConfig
@@ -31,7 +32,8 @@ class Family(nn.Module):
         self.inverse_dynamics = InverseDynamics(
             config.inverse_dynamics, encoder, self.bottleneck.raw_width, config.bottleneck.action_width
         )
-        self.world_model = WorldModel(config.world_model, encoder, config.bottleneck.action_width)
+        first_trust_K = self.bottleneck.first_trust(dial_settings())
+        self.world_model = WorldModel(config.world_model, encoder, config.bottleneck.action_width, first_trust_K)
 
     def infer(self, state_BTND: Tensor, capacity_B: Tensor) -> BottleneckOutput:
         """Latent actions between consecutive states, and their cost; sampled in training mode."""

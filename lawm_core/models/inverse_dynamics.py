@@ -14,6 +14,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from lawm_core.models.blocks import Block, BlockConfig, grid_positions, rotary_angles
+from lawm_core.models.dial import CapacityEmbedding, CapacityGain, dial_settings
 from lawm_core.models.encoder import EncoderConfig
 from lawm_core.models.motion import MotionConfig, MotionReader, coarse_reading
 
@@ -50,6 +51,7 @@ class InverseDynamics(nn.Module):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
         self.coarse = coarse_reading(encoder, action_width)
+        self.loudness = CapacityGain(torch.ones_like(dial_settings()), action_width)
 
     def forward(self, state_BTND: Tensor, capacity_B: Tensor) -> Tensor:
         """raw_BUX for the U = T - 1 transitions of each clip; each sees its own two frames only."""
@@ -67,22 +69,7 @@ class InverseDynamics(nn.Module):
         for block in self.blocks:
             x_XND, _ = block(x_XND, rotary, condition_BFC=condition_X1C)
         said_XN = self.readout(self.norm(x_XND)).flatten(1)
-        coarse_XA = self.coarse(rearrange(flow_XN2, "x n two -> x (two n)"))
-        raw_XX = F.pad(coarse_XA, (0, self.out.out_features - coarse_XA.shape[-1])) + self.out(said_XN)
-        return rearrange(raw_XX, "(b u) x -> b u x", b=batch)
-
-
-class CapacityEmbedding(nn.Module):
-    """The dial as a vector: smooth waves of capacity through a small MLP."""
-
-    def __init__(self, width: int, waves: int = 8) -> None:
-        super().__init__()
-        self.register_buffer("wave_W", torch.pi * torch.arange(1, waves + 1, dtype=torch.float32), persistent=False)
-        self.widen = nn.Linear(2 * waves + 1, width)
-        self.mix = nn.Linear(width, width)
-
-    def forward(self, capacity_B: Tensor) -> Tensor:
-        """(B,) in [0, 1] to (B, width)."""
-        angle_BW = capacity_B[:, None] * self.wave_W
-        wave_BW = torch.cat((capacity_B[:, None], angle_BW.cos(), angle_BW.sin()), dim=-1)
-        return self.mix(F.silu(self.widen(wave_BW)))
+        coarse_BUA = rearrange(self.coarse(rearrange(flow_XN2, "x n two -> x (two n)")), "(b u) a -> b u a", b=batch)
+        coarse_BUA = coarse_BUA * self.loudness(capacity_B)[:, None]
+        raw_BUX = rearrange(self.out(said_XN), "(b u) x -> b u x", b=batch)
+        return raw_BUX + F.pad(coarse_BUA, (0, raw_BUX.shape[-1] - coarse_BUA.shape[-1]))

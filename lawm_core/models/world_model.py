@@ -25,8 +25,8 @@ from lawm_core.models.blocks import (
     rotary_angles,
 )
 from lawm_core.models.cells import cells_from_tokens, displace, tokens_from_cells
+from lawm_core.models.dial import CapacityEmbedding, CapacityGain
 from lawm_core.models.encoder import EncoderConfig
-from lawm_core.models.inverse_dynamics import CapacityEmbedding
 from lawm_core.models.motion import coarse_acting, spread_flow
 
 
@@ -49,7 +49,10 @@ class WorldModelConfig:
 class WorldModel(nn.Module):
     """p(s_t+1 | s_0..t, z_t), teacher forced on many frames at once or one frame at a time with a cache."""
 
-    def __init__(self, config: WorldModelConfig, encoder: EncoderConfig, action_width: int) -> None:
+    def __init__(
+        self, config: WorldModelConfig, encoder: EncoderConfig, action_width: int, first_trust_K: Tensor
+    ) -> None:
+        """first_trust_K: how far a fresh model believes an action's numbers, from capacity 0 to 1 in even steps."""
         super().__init__()
         self.config, self.encoder_config = config, encoder
         width = config.block.width
@@ -57,6 +60,7 @@ class WorldModel(nn.Module):
         self.place_ND = nn.Parameter(torch.randn(encoder.tokens, width) * 0.02)
         self.embed_action = nn.Sequential(nn.Linear(action_width, width), nn.SiLU(), nn.Linear(width, width))
         self.capacity = CapacityEmbedding(width)
+        self.trust = CapacityGain(first_trust_K, action_width)
         self.action_places = nn.Linear(action_width, encoder.tokens * config.place_width)
         self.embed_places = nn.Linear(config.place_width, width)
         self.blocks = nn.ModuleList(Block(config.block, condition_width=width) for _ in range(config.depth))
@@ -82,6 +86,7 @@ class WorldModel(nn.Module):
         past = past or KeyValueCache()
         _, frames, tokens, _ = state_BFND.shape
         kept = past.kept_frames(tokens)
+        action_BFA = action_BFA * self.trust(capacity_B)[:, None]
         condition_BFC = self.embed_action(action_BFA) + self.capacity(capacity_B)[:, None]
         head_width = self.config.block.width // self.config.block.heads
         position_X3 = grid_positions(frames, self.encoder_config.grid, past.frames, state_BFND.device)

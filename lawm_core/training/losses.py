@@ -69,6 +69,7 @@ class ReconstructionObjective:
         return nn.ModuleDict({"encoder": self.model.encoder, "decoder": self.model.decoder})
 
     def losses(self, pairs: Pairs, progress: float) -> dict[str, Tensor]:
+        """`pixel`, mean absolute error, and `structural`, of both looks' first two frames, half of them displaced."""
         frame_X1CHW = torch.cat((pairs.source_BTCHW[:, :2], pairs.target_BTCHW[:, :2])).flatten(0, 1)[:, None]
         encoder = self.model.encoder.config
         state_XND = self.model.encoder(frame_X1CHW)[:, 0]
@@ -92,7 +93,8 @@ class ReconstructionObjective:
 class LatentActionConfig:
     """warm_up: share of the run over which the bottleneck's price rises; dear from the start, latents stay unused.
 
-    single_share: share of batches rolled out from one frame, where the past cannot stand in for the action.
+    single_share: share of batches rolled out from one frame, where the past cannot stand in for the action. Their
+    length is drawn anew, from one step to all: long ones alone teach blur, since a blurred guess errs least far ahead.
     """
 
     family: str = "noisy"
@@ -115,22 +117,23 @@ class LatentActionObjective:
         return self.family
 
     def losses(self, pairs: Pairs, progress: float) -> dict[str, Tensor]:
-        with torch.no_grad():
-            source_BTND, target_BTND = (
-                self.model.encoder.eval()(torch.cat((pairs.source_BTCHW, pairs.target_BTCHW))).float().chunk(2)
-            )
-        clips, frames = target_BTND.shape[:2]
-        capacity_B = torch.rand(clips, device=target_BTND.device)
-        inferred = self.family.infer(source_BTND, capacity_B)
-        single = torch.rand(()).item() < self.config.single_share
+        """`error`, of the predicted states; `cost`, of the actions; `copying`, the error over that of copying."""
+        frames = pairs.target_BTCHW.shape[1]
+        single = torch.rand(()).item() < self.config.single_share or frames < 3
+        if single:
+            frames = int(torch.randint(2, frames + 1, ()).item())
         context = 1 if single else int(torch.randint(2, frames, ()).item())
+        source_BTCHW, target_BTCHW = pairs.source_BTCHW[:, :frames], pairs.target_BTCHW[:, :frames]
+        with torch.no_grad():
+            both_BTND = self.model.encoder.eval()(torch.cat((source_BTCHW, target_BTCHW))).float()
+        source_BTND, target_BTND = both_BTND.chunk(2)
+        # A little beyond both ends, so that the ends themselves are met as often as what lies between them.
+        capacity_B = (1.2 * torch.rand(len(target_BTND), device=target_BTND.device) - 0.1).clamp(0, 1)
+        inferred = self.family.infer(source_BTND, capacity_B)
         predicted_BUND = self.family.world_model.rollout(target_BTND[:, :context], inferred.action_BUA, capacity_B)
         error = (predicted_BUND.float() - target_BTND[:, 1:]).abs().mean()
-        copying = (
-            (target_BTND[:, :-1] - target_BTND[:, 1:]).abs().mean()
-            if context > 1
-            else (target_BTND[:, :1] - target_BTND[:, 1:]).abs().mean()
-        )
+        known_BTND = target_BTND[:, :1] if context == 1 else target_BTND[:, :-1]
+        copying = (known_BTND - target_BTND[:, 1:]).abs().mean()
         cost = inferred.cost_BU.mean() * min(1.0, 0.02 + progress / self.config.warm_up)
         return {"loss": error + cost, "error": error, "cost": cost, "copying": error / copying}
 
@@ -171,6 +174,7 @@ class PictureObjective:
         return state_BTND + level * torch.randn_like(state_BTND)
 
     def losses(self, pairs: Pairs, progress: float) -> dict[str, Tensor]:
+        """`pixel`, mean absolute error, and `structural`, over all frames."""
         # Half of the clips in their own colours, half in others.
         own = torch.arange(len(pairs.target_BTCHW), device=pairs.target_BTCHW.device) % 2 == 0
         true_BTCHW = torch.where(own[:, None, None, None, None], pairs.target_BTCHW, pairs.source_BTCHW)

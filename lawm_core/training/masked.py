@@ -71,6 +71,7 @@ class MaskedObjective:
         return nn.ModuleDict(parts | ({"decoder": self.model.decoder} if self.config.reconstruction else {}))
 
     def losses(self, pairs: Pairs, progress: float) -> dict[str, Tensor]:
+        """`masked`, error of the states foretold in the holes, and with reconstruction its own losses."""
         self._follow()
         frame_XCHW = torch.cat((pairs.source_BTCHW[:, :2], pairs.target_BTCHW[:, :2])).flatten(0, 1)
         hidden_XN = hide_blocks(len(frame_XCHW), self.model.config.encoder.grid, self.config.hidden, frame_XCHW.device)

@@ -57,12 +57,12 @@ def nano() -> Recipe:
             ),
             "lam": StageRecipe(
                 batch=BatchConfig(clips=16, frames=6),
-                trainer=TrainerConfig(steps=1300),
+                trainer=TrainerConfig(steps=3000, optimizer=OptimizerConfig(muon_rate=0.012, adam_rate=8e-4)),
                 objective=lambda model: LatentActionObjective(model, LatentActionConfig()),
             ),
             "decoder": StageRecipe(
                 batch=BatchConfig(clips=6, frames=8, twin_share=0.4),
-                trainer=TrainerConfig(steps=1150, optimizer=OptimizerConfig(adam_rate=2e-3, weight_decay=0.01)),
+                trainer=TrainerConfig(steps=1500, optimizer=OptimizerConfig(adam_rate=2e-3, weight_decay=0.01)),
                 objective=lambda model: PictureObjective(model, PictureConfig()),
             ),
         },

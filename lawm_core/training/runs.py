@@ -54,6 +54,10 @@ class TrainingRun:
         save_model(model, self.out / "model")
         return {"step": trainer.step, **losses}
 
+    def finished(self, stage: str, step: float, steps: int | None = None) -> bool:
+        """Whether a stage that has come to `step` is done, or was stopped on its way."""
+        return step >= (steps or self.recipe.stages[stage].trainer.steps)
+
     def _open_model(self) -> LatentActionModel:
         """The run's model so far, or a fresh one, ready to be trained."""
         if (self.out / "model" / "config.json").is_file():

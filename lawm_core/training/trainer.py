@@ -50,7 +50,7 @@ class Trainer:
 
     def run(self, minutes: float | None = None, show: bool = True) -> dict[str, float]:
         """Trains to the last step, the time budget, SIGTERM or Ctrl-C; returns a running mean of the losses."""
-        deadline = time.monotonic() + 60 * minutes if minutes else math.inf
+        deadline = time.monotonic() + 60 * minutes if minutes is not None else math.inf
         before = self._catch_signals()
         recent: dict[str, float] = {}
         bar = tqdm(total=self.config.steps, initial=self.step, disable=not show, smoothing=0.05, unit="step")

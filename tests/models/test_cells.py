@@ -23,3 +23,15 @@ def test_whole_flow_is_a_shift():
     flow[:, 1] = -1
     moved = displace(cells, flow)
     torch.testing.assert_close(moved[..., 1:, :6], cells[..., :-1, 2:], atol=1e-5, rtol=0)
+
+
+def test_a_rollout_of_displacements_keeps_edges():
+    """Eight half-cell steps there and back: linear resampling would keep a sixteenth of a checked cloth's contrast."""
+    cells = (torch.arange(32)[None, :] // 2 + torch.arange(32)[:, None] // 2).remainder(2).float()[None, None]
+    moved = cells
+    for step in range(8):
+        flow = torch.zeros(1, 2, 32, 32)
+        flow[:, 0] = 0.5 if step % 2 else -0.5
+        moved = displace(moved, flow)
+    inside = (..., slice(8, -8), slice(8, -8))
+    assert moved[inside].std() > 0.6 * cells[inside].std()
