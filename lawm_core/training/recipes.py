@@ -52,17 +52,17 @@ def nano() -> Recipe:
         stages={
             "encoder": StageRecipe(
                 batch=BatchConfig(clips=16, frames=2, twin_share=0.3),
-                trainer=TrainerConfig(steps=1000, optimizer=OptimizerConfig(adam_rate=2e-3, weight_decay=0.01)),
+                trainer=TrainerConfig(steps=900, optimizer=OptimizerConfig(adam_rate=2e-3, weight_decay=0.01)),
                 objective=lambda model: ReconstructionObjective(model, ReconstructionConfig()),
             ),
             "lam": StageRecipe(
                 batch=BatchConfig(clips=16, frames=6),
-                trainer=TrainerConfig(steps=3000, optimizer=OptimizerConfig(muon_rate=0.012, adam_rate=8e-4)),
+                trainer=TrainerConfig(steps=2600, optimizer=OptimizerConfig(muon_rate=0.012, adam_rate=8e-4)),
                 objective=lambda model: LatentActionObjective(model, LatentActionConfig()),
             ),
             "decoder": StageRecipe(
                 batch=BatchConfig(clips=6, frames=8, twin_share=0.4),
-                trainer=TrainerConfig(steps=1500, optimizer=OptimizerConfig(adam_rate=2e-3, weight_decay=0.01)),
+                trainer=TrainerConfig(steps=1400, optimizer=OptimizerConfig(adam_rate=2e-3, weight_decay=0.01)),
                 objective=lambda model: PictureObjective(model, PictureConfig()),
             ),
         },
