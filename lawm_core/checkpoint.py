@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 import os
@@ -74,6 +75,15 @@ def save_model(model: LatentActionModel, folder: str | Path) -> Path:
     return folder
 
 
+def fingerprint(name: str | Path | None = None) -> str:
+    """The first 16 hex digits of the SHA-256 of a model's files: which weights a figure was measured on."""
+    folder, digest = find_model(name), hashlib.sha256()
+    for path in sorted([folder / "config.json", *folder.glob("*.safetensors")]):
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 # ---- reading --------------------------------------------------------------------------------------------------------
 
 
@@ -125,7 +135,8 @@ def build_value(hint: typing.Any, value: object, name: str) -> typing.Any:
     if origin is dict and isinstance(value, dict):
         return {key: build_value(inner[1], v, f"{name}.{key}") for key, v in value.items()}
     if origin is types.UnionType:
-        hint = next(h for h in inner if h is not type(None)) if value is not None else type(None)
+        hint = choose_kind(inner, value, name)
+        return None if value is None else build_value(hint, value, name)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if not isinstance(value, hint if isinstance(hint, type) else object) or isinstance(value, bool) != (hint is bool):
@@ -135,6 +146,19 @@ def build_value(hint: typing.Any, value: object, name: str) -> typing.Any:
     if isinstance(value, int) and not isinstance(value, bool) and not 0 <= value <= 65_536:
         raise ValueError(f"{name} is {value}; needed: 0 to 65536.")
     return value
+
+
+def choose_kind(kinds: tuple[type, ...], value: object, name: str) -> type:
+    """Which of a union's types a JSON value is meant for: configs of one family of parts are told apart by `kind`."""
+    if value is None and type(None) in kinds:
+        return type(None)
+    kinds = tuple(k for k in kinds if k is not type(None))
+    if len(kinds) == 1 or not isinstance(value, dict) or "kind" not in value:
+        return kinds[0]
+    by_name = {k.kind: k for k in kinds if hasattr(k, "kind")}
+    if not isinstance(value["kind"], str) or value["kind"] not in by_name:
+        raise ValueError(f"{name}.kind is {value['kind']!r}; needed: one of {', '.join(by_name)}.")
+    return by_name[value["kind"]]
 
 
 def read_shard(shard: Path, needed: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -7,6 +7,7 @@ stdout.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 import time
@@ -80,7 +81,8 @@ def build_parser() -> argparse.ArgumentParser:
     command("models", run_models, "List the shipped models as JSON, the default first.")
 
     three = command("train", run_train, "Train one stage of a recipe, or all of them, on a folder of videos.")
-    three.add_argument("stage", choices=("encoder", "lam", "decoder", "all"))
+    three.add_argument("stage", choices=("encoder", "lam", "decoder", "sampler", "all"))
+    three.add_argument("--family", help="for lam and sampler: noisy, sparse, discrete, ... (default: every one)")
     three.add_argument("--recipe", default="nano", help="nano or lite")
     three.add_argument("--data", type=Path, help="folder of videos (without one: twins alone)")
     three.add_argument("--out", type=Path, required=True, help="folder of the run; the model lies in OUT/model")
@@ -91,13 +93,17 @@ def build_parser() -> argparse.ArgumentParser:
     three.add_argument("--device", default="auto")
     three.add_argument("--quiet", action="store_true", help="no progress bar")
 
-    four = command("evaluate", run_evaluate, "Measure a model on the clips of a folder; writes report.json.")
+    four = command("evaluate", run_evaluate, "Measure a model on a folder of videos; writes report.json and .html.")
     four.add_argument("--model", help="a shipped model's name or a model folder")
     four.add_argument("--data", type=Path, required=True)
     four.add_argument("--split", default="val")
+    four.add_argument("--suite", default="all", help="idm,leakage,cycle,twins,locality,sampling or all")
+    four.add_argument("--family", help="families to measure, with commas (default: all of the model's)")
+    four.add_argument("--quick", action="store_true", help="few clips and settings: a minute instead of many")
     four.add_argument("--out", type=Path, default=Path("report"))
     four.add_argument("--cache", type=Path, default=Path("cache"))
     four.add_argument("--device", default="auto")
+    four.add_argument("--quiet", action="store_true", help="no progress")
     return parser
 
 
@@ -204,7 +210,7 @@ def run_train(options: argparse.Namespace) -> None:
         show=not options.quiet,
     )
     deadline = time.monotonic() + 60 * options.minutes if options.minutes is not None else None
-    for stage in run.stages() if options.stage == "all" else [options.stage]:
+    for stage in run.stages(options.stage, options.family):
         minutes = max(0.0, deadline - time.monotonic()) / 60 if deadline is not None else None
         losses = run.train(stage, minutes=minutes, steps=options.steps, resume=options.resume)
         print(json.dumps({"stage": stage, **losses}))
@@ -213,20 +219,35 @@ def run_train(options: argparse.Namespace) -> None:
 
 
 def run_evaluate(options: argparse.Namespace) -> None:
-    """Measures and writes OUT/report.json."""
-    from lawm_core.checkpoint import load_model, write_text
-    from lawm_core.evaluation.suites import SuiteConfig, measure_all
-    from lawm_core.runtime import pick_device
+    """Measures and writes OUT/report.json and OUT/report.html; a line a figure goes to stdout."""
+    from lawm_core.checkpoint import fingerprint
+    from lawm_core.evaluation.bench import QUICK, SuiteConfig
+    from lawm_core.evaluation.report import write_report
+    from lawm_core.evaluation.suites import SUITES, run_suites
     from lawm_core.worlds.clips import ClipWorld, build_cache, cache_config
 
-    model = load_model(options.model, device=pick_device(options.device))
+    model = open_model(options)
+    names = list(SUITES) if options.suite == "all" else options.suite.split(",")
+    config = QUICK if options.quick else SuiteConfig()
+    if options.family:
+        config = dataclasses.replace(config, families=tuple(options.family.split(",")))
     home = build_cache(options.data, options.cache, cache_config(model.frames_per_second, model.frame_size))
     world = ClipWorld(home, options.split, model.frames_per_second, model.frame_size)
-    report = {"model": model.name, "split": options.split, **measure_all(model, world, SuiteConfig())}
-    options.out.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(report, indent=1)
-    write_text(options.out / "report.json", text + "\n")
-    print(text)
+    start = time.monotonic()
+    results = run_suites(model, world, config, names, None if options.quiet else show_progress)
+    about = {"name": model.name, "fingerprint": fingerprint(options.model), "weights": model.parameter_count()}
+    data = {"split": options.split, "videos": len(world.clips), "frames_per_second": model.frames_per_second}
+    write_report(options.out, about, data, config, results)
+    for suite, result in results.items():
+        for score in result.scores:
+            if score.step is None:
+                print(json.dumps({"suite": suite} | {k: v for k, v in vars(score).items() if v is not None}))
+    print(f"{time.monotonic() - start:.0f} s; the report is in {options.out}", file=sys.stderr)
+
+
+def show_progress(fraction: float, what: str) -> None:
+    """One line on stderr that is written over."""
+    print(f"\r{fraction:4.0%}  {what:<60}", end="" if fraction < 1 else "\n", file=sys.stderr, flush=True)
 
 
 def open_model(options: argparse.Namespace):

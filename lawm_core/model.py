@@ -12,11 +12,13 @@ import math
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from lawm_core.models.decoder import DecoderConfig, FrameDecoder
 from lawm_core.models.encoder import EncoderConfig, FrameEncoder
 from lawm_core.models.family import Family, FamilyConfig
+
+REFERENCES = ("deterministic", "unconstrained")  # not families: the lines between which families move
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +32,9 @@ class ModelConfig:
     families: dict[str, FamilyConfig] = field(default_factory=lambda: {"noisy": FamilyConfig()})
 
     def __post_init__(self) -> None:
-        if not self.families or self.frames_per_second <= 0:
+        if not set(self.families) - set(REFERENCES) or self.frames_per_second <= 0:
             raise ValueError(
-                f"{len(self.families)} families at {self.frames_per_second} frames per second; "
+                f"{len(self.families)} families and references at {self.frames_per_second} frames per second; "
                 "needed: at least one family and a rate above 0."
             )
 
@@ -55,7 +57,12 @@ class LatentActionModel(nn.Module):
     @property
     def families(self) -> tuple[str, ...]:
         """Names of the bottleneck families this model holds, the default first."""
-        return tuple(self.members)
+        return tuple(name for name in self.members if name not in REFERENCES)
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """Those of the reference lines, deterministic and unconstrained, that this model holds beside its families."""
+        return tuple(name for name in self.members if name in REFERENCES)
 
     @property
     def frames_per_second(self) -> float:
@@ -97,6 +104,31 @@ class LatentActionModel(nn.Module):
         world_model = self.member(family).world_model
         return world_model.rollout(state_BCND, action_BUA, self.dial(capacity, state_BCND))[:, frames - 1 :]
 
+    def sample_actions(
+        self,
+        state_BND: Tensor,
+        family: str | None = None,
+        capacity: float | Tensor = 1.0,
+        sampler: str = "learned",
+        generator: Generator | None = None,
+    ) -> Tensor:
+        """An action made from nothing for each state, action_BA; the same for the same generator state.
+
+        sampler: `learned`, a flow that knows the state, or `prior`, the bottleneck's own (standard normal, energy, used
+        codes). Raises ValueError for another name, or where the model has no learned sampler.
+        """
+        member, capacity_B = self.member(family), self.dial(capacity, state_BND)
+        if sampler == "prior":
+            return member.bottleneck.sample(capacity_B, generator)
+        if sampler != "learned" or member.sampler is None:
+            raise ValueError(f"sampler {sampler!r} came; this model's family has: {', '.join(self.samplers(family))}.")
+        action_BA = member.sampler.sample(state_BND, capacity_B, generator)
+        return member.bottleneck.settle(action_BA, capacity_B)
+
+    def samplers(self, family: str | None = None) -> tuple[str, ...]:
+        """Names that `sample_actions` takes for a family."""
+        return ("learned", "prior") if self.member(family).sampler is not None else ("prior",)
+
     def decode(self, state_BTND: Tensor) -> Tensor:
         """state_BTND to frame_BTCHW in [0, 1]."""
         return self.decoder(state_BTND)
@@ -105,7 +137,7 @@ class LatentActionModel(nn.Module):
         """The named family, or the first; ValueError names those there are."""
         name = self.families[0] if family is None else family
         if name not in self.members:
-            raise ValueError(f"family {name!r} is not in model {self.name!r}; it has: {', '.join(self.families)}.")
+            raise ValueError(f"family {name!r} is not in model {self.name!r}; it has: {', '.join(self.members)}.")
         return self.members[name]
 
     @staticmethod

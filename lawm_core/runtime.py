@@ -41,3 +41,34 @@ def set_rng_state(state: dict[str, torch.Tensor]) -> None:
     torch.set_rng_state(state["torch"])
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"])
+
+
+# ---- many processes -------------------------------------------------------------------------------------------------
+
+
+def many_ranks() -> bool:
+    """Whether several processes train together."""
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def whole_batch(x_XA: torch.Tensor) -> torch.Tensor:
+    """The rows of all ranks, with gradients to one's own; alone, the rows as they are."""
+    if not many_ranks():
+        return x_XA
+    from torch.distributed.nn.functional import all_gather
+
+    return torch.cat(all_gather(x_XA.contiguous()))
+
+
+def sum_over_ranks(x: torch.Tensor) -> torch.Tensor:
+    """The sum of all ranks' tensors; alone, the tensor as it is."""
+    if many_ranks():
+        torch.distributed.all_reduce(x)
+    return x
+
+
+def from_first_rank(x: torch.Tensor) -> torch.Tensor:
+    """The first rank's tensor on every rank; alone, the tensor as it is."""
+    if many_ranks():
+        torch.distributed.broadcast(x, src=0)
+    return x

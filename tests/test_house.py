@@ -26,7 +26,12 @@ LAYERS = [
     ["lawm_core.contracts", "lawm_core.runtime"],
 ]
 # Packages that only some rooms may know.
-ONLY = {"gradio": "app.", "plotly": "app.", "umap": "lawm_core.evaluation.projection", "mujoco": "lawm_core.worlds."}
+ONLY = {
+    "gradio": "app.",
+    "plotly": ("app.", "lawm_core.evaluation.report"),
+    "umap": "lawm_core.evaluation.projection",
+    "mujoco": "lawm_core.worlds.",
+}
 # Start-up and the child that decodes must not pay for these.
 WRITTEN_ALONE = {"lawm_core.video.decode": {"torch", "lawm_core"}}
 

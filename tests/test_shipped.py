@@ -3,13 +3,15 @@
 import pytest
 
 from lawm_core.checkpoint import list_models, load_model
-from lawm_core.evaluation.suites import SuiteConfig, measure_twins
+from lawm_core.evaluation.bench import Bench, SuiteConfig
+from lawm_core.evaluation.twins import measure_twins
 
 
 @pytest.fixture(scope="module")
 def twins() -> dict[str, float]:
     """Figures of the default model on procedural twins, 8 frames rolled out from one."""
-    return measure_twins(load_model(), None, SuiteConfig(twins=24))
+    bench = Bench(load_model(), None, SuiteConfig(twins=24, capacities=(1.0,), families=("noisy",)))
+    return {s.name: s.mean for s in measure_twins(bench, lambda fraction, what: None).scores if s.step is None}
 
 
 def test_there_is_a_default_model():

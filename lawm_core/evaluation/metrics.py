@@ -6,7 +6,11 @@ are compared with the true future under four kinds of actions (`TwinErrors`), an
 
 from __future__ import annotations
 
+import functools
+import importlib.util
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +21,39 @@ def psnr(frame_XCHW: Tensor, true_XCHW: Tensor) -> Tensor:
     """Peak signal-to-noise ratio of each picture in decibels, (X,), for values in [0, 1]."""
     error_X = (frame_XCHW - true_XCHW).square().flatten(1).mean(dim=1)
     return -10 * error_X.clamp_min(1e-12).log10()
+
+
+def ssim(frame_BTCHW: Tensor, true_BTCHW: Tensor) -> Tensor:
+    """Structural similarity of each clip (Wang et al. 2004), (B,); 1 is perfect."""
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    pair = (x.flatten(0, 1).float() for x in (frame_BTCHW, true_BTCHW))
+    likeness_X = structural_similarity_index_measure(*pair, data_range=1.0, kernel_size=7, sigma=1.0, reduction="none")
+    return likeness_X.unflatten(0, frame_BTCHW.shape[:2]).mean(dim=1)
+
+
+def lpips(frame_BTCHW: Tensor, true_BTCHW: Tensor) -> Tensor | None:
+    """Learned perceptual distance of each clip (Zhang et al. 2018), (B,); None where its weights are missing.
+
+    Nothing is downloaded: it is computed where torchvision and AlexNet's weights in torch's own cache are found.
+    """
+    network = lpips_network()
+    if network is None:
+        return None
+    with torch.inference_mode():
+        pairs = zip(frame_BTCHW.cpu().float(), true_BTCHW.cpu().float(), strict=True)
+        return torch.stack([network(frame.clamp(0, 1), true.clamp(0, 1)) for frame, true in pairs])
+
+
+@functools.cache
+def lpips_network() -> Callable[[Tensor, Tensor], Tensor] | None:
+    """The network behind `lpips`, or None."""
+    weights = Path(torch.hub.get_dir()) / "checkpoints"
+    if importlib.util.find_spec("torchvision") is None or not any(weights.glob("alexnet-owt-*.pth")):
+        return None
+    from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+
+    return LearnedPerceptualImagePatchSimilarity(net_type="alex", normalize=True).eval()
 
 
 def pixel_error(frame_BTCHW: Tensor, true_BTCHW: Tensor) -> Tensor:
@@ -67,13 +104,3 @@ class TwinErrors:
     def against_still(self) -> float:
         """oracle / still: below 1, acting beats standing still."""
         return self.oracle / max(self.still, 1e-12)
-
-
-def mean_interval(value_X: Tensor, draws: int = 1000, seed: int = 0) -> tuple[float, float, float]:
-    """Mean with its 95 % bootstrap interval over the values: (mean, low, high)."""
-    generator = torch.Generator().manual_seed(seed)
-    value_X = value_X.detach().cpu().double()
-    index = torch.randint(len(value_X), (draws, len(value_X)), generator=generator)
-    means = value_X[index].mean(dim=1)
-    low, high = torch.quantile(means, torch.tensor([0.025, 0.975], dtype=means.dtype)).tolist()
-    return value_X.mean().item(), low, high

@@ -2,39 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, nn
 
-from lawm_core.models.bottlenecks import BottleneckOutput, NoisyBottleneck, NoisyConfig
+from lawm_core.models.bottlenecks import BottleneckConfig, BottleneckOutput, NoisyConfig, build_bottleneck
 from lawm_core.models.dial import dial_settings
 from lawm_core.models.encoder import EncoderConfig
 from lawm_core.models.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
+from lawm_core.models.sampler import ActionSampler, SamplerConfig
 from lawm_core.models.world_model import WorldModel, WorldModelConfig
 
 
 @dataclass(frozen=True, kw_only=True)
 class FamilyConfig:
-    """Sizes of the three parts."""
+    """Sizes of the parts."""
 
-    bottleneck: NoisyConfig = field(default_factory=NoisyConfig)
+    bottleneck: BottleneckConfig = field(default_factory=NoisyConfig)
     inverse_dynamics: InverseDynamicsConfig = field(default_factory=InverseDynamicsConfig)
     world_model: WorldModelConfig = field(default_factory=WorldModelConfig)
+    sampler: SamplerConfig | None = None  # none: actions can be sampled from the bottleneck's prior alone
 
 
 class Family(nn.Module):
-    """Infers latent actions and rolls the world forward under them; everything works on states."""
+    """Infers latent actions, rolls the world forward under them and makes new ones; everything works on states."""
 
     def __init__(self, config: FamilyConfig, encoder: EncoderConfig) -> None:
         super().__init__()
         self.config = config
-        self.bottleneck = NoisyBottleneck(config.bottleneck)
-        self.inverse_dynamics = InverseDynamics(
-            config.inverse_dynamics, encoder, self.bottleneck.raw_width, config.bottleneck.action_width
-        )
+        width = config.bottleneck.action_width
+        self.bottleneck = build_bottleneck(config.bottleneck)
+        self.inverse_dynamics = InverseDynamics(config.inverse_dynamics, encoder, self.bottleneck.raw_width, width)
         first_trust_K = self.bottleneck.first_trust(dial_settings())
-        self.world_model = WorldModel(config.world_model, encoder, config.bottleneck.action_width, first_trust_K)
+        self.world_model = WorldModel(config.world_model, encoder, width, first_trust_K)
+        self.sampler = ActionSampler(config.sampler, encoder.tokens, encoder.width, width) if config.sampler else None
 
     def infer(self, state_BTND: Tensor, capacity_B: Tensor) -> BottleneckOutput:
         """Latent actions between consecutive states, and their cost; sampled in training mode."""
         return self.bottleneck(self.inverse_dynamics(state_BTND, capacity_B), capacity_B)
+
+    @torch.no_grad()
+    def start_from(self, other: Family) -> None:
+        """Takes over what another family of the same sizes has learned about motion and the world.
+
+        Left fresh: the bottleneck, the sampler and the dial's gains, which are each family's own. Of the rows of
+        inverse dynamics' last layer, those that both have are taken.
+        """
+        taken = dict(other.learned())
+        for name, own in self.learned():
+            rows = slice(min(len(own), len(taken[name]))) if own.ndim else ...
+            own[rows] = taken[name][rows]
+
+    def learned(self) -> Iterator[tuple[str, Tensor]]:
+        """Names and weights of what does not belong to a bottleneck."""
+        for part in ("inverse_dynamics", "world_model"):
+            named = getattr(self, part).named_parameters(prefix=part)
+            yield from ((name, weight) for name, weight in named if not name.endswith("gain_KA"))

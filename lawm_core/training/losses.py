@@ -128,24 +128,27 @@ class LatentActionObjective:
             both_BTND = self.model.encoder.eval()(torch.cat((source_BTCHW, target_BTCHW))).float()
         source_BTND, target_BTND = both_BTND.chunk(2)
         # A little beyond both ends, so that the ends themselves are met as often as what lies between them.
-        capacity_B = (1.2 * torch.rand(len(target_BTND), device=target_BTND.device) - 0.1).clamp(0, 1)
+        settings = 1 if self.family.bottleneck.batch_capacity else len(target_BTND)
+        capacity_B = (1.2 * torch.rand(settings, device=target_BTND.device) - 0.1).clamp(0, 1).expand(len(target_BTND))
         inferred = self.family.infer(source_BTND, capacity_B)
         predicted_BUND = self.family.world_model.rollout(target_BTND[:, :context], inferred.action_BUA, capacity_B)
         error = (predicted_BUND.float() - target_BTND[:, 1:]).abs().mean()
         known_BTND = target_BTND[:, :1] if context == 1 else target_BTND[:, :-1]
         copying = (known_BTND - target_BTND[:, 1:]).abs().mean()
         cost = inferred.cost_BU.mean() * min(1.0, 0.02 + progress / self.config.warm_up)
-        return {"loss": error + cost, "error": error, "cost": cost, "copying": error / copying}
+        losses = {"loss": error + cost, "error": error, "cost": cost, "copying": error / copying}
+        return losses | inferred.notes
 
 
 @dataclass(frozen=True, kw_only=True)
 class PictureConfig:
-    """rollout_share: of the batch, decoded from the world model's own predictions instead of the true states."""
+    """rollout_share: of the batch, decoded from a world model's own predictions instead of the true states; whose, is
+    drawn anew for each batch.
+    """
 
     noise: float = 0.1
     structural: float = 0.2
     rollout_share: float = 0.5
-    family: str = "noisy"
 
 
 class PictureObjective:
@@ -165,7 +168,8 @@ class PictureObjective:
         if rolled:
             pick = torch.randperm(len(state_BTND), device=state_BTND.device)[:rolled]
             some_BTND = state_BTND[pick]
-            member = self.model.member(self.config.family).eval()
+            family = self.model.families[int(torch.randint(len(self.model.families), ()).item())]
+            member = self.model.member(family).eval()
             capacity_B = torch.rand(rolled, device=state_BTND.device)
             action_BUA = member.infer(some_BTND, capacity_B).action_BUA
             future_BUND = member.world_model.rollout(some_BTND[:, :1], action_BUA, capacity_B).float()

@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from lawm_core.model import LatentActionModel, ModelConfig
+from lawm_core.model import REFERENCES, LatentActionModel, ModelConfig
 from lawm_core.models.blocks import BlockConfig
+from lawm_core.models.bottlenecks import (
+    BottleneckConfig,
+    DeterministicConfig,
+    DiscreteConfig,
+    NoisyConfig,
+    SparseConfig,
+    UnconstrainedConfig,
+)
 from lawm_core.models.decoder import DecoderConfig
 from lawm_core.models.encoder import EncoderConfig
 from lawm_core.models.family import FamilyConfig
 from lawm_core.models.inverse_dynamics import InverseDynamicsConfig
 from lawm_core.models.motion import MotionConfig
+from lawm_core.models.sampler import SamplerConfig
 from lawm_core.models.world_model import WorldModelConfig
 from lawm_core.training.batches import BatchConfig
 from lawm_core.training.losses import (
@@ -25,16 +34,21 @@ from lawm_core.training.losses import (
 )
 from lawm_core.training.masked import MaskedConfig, MaskedObjective
 from lawm_core.training.optimizers import OptimizerConfig
+from lawm_core.training.sampler import SamplerObjective, SamplerObjectiveConfig
 from lawm_core.training.trainer import TrainerConfig
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageRecipe:
-    """One stage: what it sees, how long and how fast, and how its objective is built on a model."""
+    """One stage: what it sees, how long and how fast, and how its objective is built on a model.
+
+    start: done to the model before the first step of a run that is not resumed.
+    """
 
     batch: BatchConfig
     trainer: TrainerConfig
     objective: Callable[[LatentActionModel], Objective]
+    start: Callable[[LatentActionModel], None] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,26 +59,73 @@ class Recipe:
     stages: dict[str, StageRecipe] = field(default_factory=dict)
 
 
+LIMITS: dict[str, BottleneckConfig] = {
+    "noisy": NoisyConfig(),
+    "sparse": SparseConfig(),
+    "discrete": DiscreteConfig(),
+    "deterministic": DeterministicConfig(),
+    "unconstrained": UnconstrainedConfig(),
+}
+
+
+def families(parts: FamilyConfig) -> dict[str, FamilyConfig]:
+    """Every family and both reference lines at the same sizes."""
+    return {
+        name: replace(parts, bottleneck=limit, sampler=None if name in REFERENCES else SamplerConfig())
+        for name, limit in LIMITS.items()
+    }
+
+
+def follow_first(name: str) -> Callable[[LatentActionModel], None]:
+    """A family starts from what the first one has learned of motion; limits are learned quickly, motion is not."""
+    return lambda model: model.member(name).start_from(model.member(None))
+
+
+def family_stages(
+    batch: BatchConfig, first: TrainerConfig, rest: TrainerConfig, sampler: TrainerConfig
+) -> tuple[dict[str, StageRecipe], dict[str, StageRecipe]]:
+    """lam-NAME for every family, the first from nothing, the rest from the first; sampler-NAME for those with one."""
+    lam, samplers = {}, {}
+    for i, name in enumerate(LIMITS):
+        lam[f"lam-{name}"] = StageRecipe(
+            batch=batch,
+            trainer=rest if i else first,
+            objective=lambda model, name=name: LatentActionObjective(model, LatentActionConfig(family=name)),
+            start=follow_first(name) if i else None,
+        )
+        if name not in REFERENCES:
+            samplers[f"sampler-{name}"] = StageRecipe(
+                batch=batch,
+                trainer=sampler,
+                objective=lambda model, name=name: SamplerObjective(model, SamplerObjectiveConfig(family=name)),
+            )
+    return lam, samplers
+
+
 def nano() -> Recipe:
-    """64 px, 64 tokens a frame, about 5.5 M weights: trains on two cores."""
+    """64 px, 64 tokens a frame, about 5 M weights a family: trains on two cores."""
+    plain = OptimizerConfig(adam_rate=2e-3, weight_decay=0.01)
+    lam, samplers = family_stages(
+        batch=BatchConfig(clips=16, frames=6),
+        first=TrainerConfig(steps=2600, optimizer=OptimizerConfig(muon_rate=0.012, adam_rate=8e-4)),
+        rest=TrainerConfig(steps=1200, optimizer=OptimizerConfig(muon_rate=0.008, adam_rate=6e-4)),
+        sampler=TrainerConfig(steps=1500, optimizer=OptimizerConfig(adam_rate=1e-3, weight_decay=0.01)),
+    )
     return Recipe(
-        model=ModelConfig(name="nano"),
+        model=ModelConfig(name="nano", families=families(FamilyConfig())),
         stages={
             "encoder": StageRecipe(
                 batch=BatchConfig(clips=16, frames=2, twin_share=0.3),
-                trainer=TrainerConfig(steps=900, optimizer=OptimizerConfig(adam_rate=2e-3, weight_decay=0.01)),
+                trainer=TrainerConfig(steps=900, optimizer=plain),
                 objective=lambda model: ReconstructionObjective(model, ReconstructionConfig()),
             ),
-            "lam": StageRecipe(
-                batch=BatchConfig(clips=16, frames=6),
-                trainer=TrainerConfig(steps=2600, optimizer=OptimizerConfig(muon_rate=0.012, adam_rate=8e-4)),
-                objective=lambda model: LatentActionObjective(model, LatentActionConfig()),
-            ),
+            **lam,
             "decoder": StageRecipe(
                 batch=BatchConfig(clips=6, frames=8, twin_share=0.4),
-                trainer=TrainerConfig(steps=1400, optimizer=OptimizerConfig(adam_rate=2e-3, weight_decay=0.01)),
+                trainer=TrainerConfig(steps=1400, optimizer=plain),
                 objective=lambda model: PictureObjective(model, PictureConfig()),
             ),
+            **samplers,
         },
     )
 
@@ -72,37 +133,37 @@ def nano() -> Recipe:
 def lite() -> Recipe:
     """128 px, 256 tokens a frame, about 25 M weights: for one GPU."""
     block = BlockConfig(width=320, heads=8)
-    model = ModelConfig(
-        name="lite",
-        encoder=EncoderConfig(frame_size=128, channels=64, depth=3),
-        decoder=DecoderConfig(block=BlockConfig(width=256, heads=8), depth=3, channels=96, conv_depth=4),
-        families={
-            "noisy": FamilyConfig(
-                inverse_dynamics=InverseDynamicsConfig(
-                    block=block, depth=4, motion=MotionConfig(channels=48, radius=4)
-                ),
-                world_model=WorldModelConfig(block=block, motion_depth=3, correction_depth=4),
-            )
-        },
+    plain = OptimizerConfig(adam_rate=1e-3, weight_decay=0.01)
+    parts = FamilyConfig(
+        inverse_dynamics=InverseDynamicsConfig(block=block, depth=4, motion=MotionConfig(channels=48, radius=4)),
+        world_model=WorldModelConfig(block=block, motion_depth=3, correction_depth=4),
+    )
+    lam, samplers = family_stages(
+        batch=BatchConfig(clips=64, frames=8),
+        first=TrainerConfig(steps=12000, optimizer=OptimizerConfig(muon_rate=0.012, adam_rate=8e-4)),
+        rest=TrainerConfig(steps=5000, optimizer=OptimizerConfig(muon_rate=0.008, adam_rate=6e-4)),
+        sampler=TrainerConfig(steps=6000, optimizer=plain),
     )
     return Recipe(
-        model=model,
+        model=ModelConfig(
+            name="lite",
+            encoder=EncoderConfig(frame_size=128, channels=64, depth=3),
+            decoder=DecoderConfig(block=BlockConfig(width=256, heads=8), depth=3, channels=96, conv_depth=4),
+            families=families(parts),
+        ),
         stages={
             "encoder": StageRecipe(
                 batch=BatchConfig(clips=64, frames=2, twin_share=0.3),
-                trainer=TrainerConfig(steps=4000, optimizer=OptimizerConfig(adam_rate=1e-3, weight_decay=0.01)),
+                trainer=TrainerConfig(steps=4000, optimizer=plain),
                 objective=lambda model: ReconstructionObjective(model, ReconstructionConfig()),
             ),
-            "lam": StageRecipe(
-                batch=BatchConfig(clips=64, frames=8),
-                trainer=TrainerConfig(steps=12000, optimizer=OptimizerConfig(adam_rate=1e-3)),
-                objective=lambda model: LatentActionObjective(model, LatentActionConfig()),
-            ),
+            **lam,
             "decoder": StageRecipe(
                 batch=BatchConfig(clips=32, frames=8, twin_share=0.4),
-                trainer=TrainerConfig(steps=4000, optimizer=OptimizerConfig(adam_rate=1e-3, weight_decay=0.01)),
+                trainer=TrainerConfig(steps=4000, optimizer=plain),
                 objective=lambda model: PictureObjective(model, PictureConfig()),
             ),
+            **samplers,
         },
     )
 

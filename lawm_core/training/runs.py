@@ -35,9 +35,20 @@ class TrainingRun:
         self.out, self.device, self.show = Path(out), pick_device(device), show
         self.world = self._open_world(data, cache) if data else None
 
-    def stages(self) -> list[str]:
-        """Names of the stages in order."""
-        return list(self.recipe.stages)
+    def stages(self, name: str = "all", family: str | None = None) -> list[str]:
+        """The recipe's stages in order: all, or those of one name, for one family or for every one that has it.
+
+        Raises ValueError that names the stages there are.
+        """
+        found = [
+            stage
+            for stage in self.recipe.stages
+            if name in ("all", stage.partition("-")[0]) and family in (None, stage.partition("-")[2] or None)
+        ]
+        if not found:
+            of = f" of family {family!r}" if family else ""
+            raise ValueError(f"stage {name!r}{of} is not in this recipe; it has: {', '.join(self.recipe.stages)}.")
+        return found
 
     def train(
         self, stage: str, minutes: float | None = None, steps: int | None = None, resume: bool = False
@@ -48,8 +59,8 @@ class TrainingRun:
         model = self._open_model()
         source = PairSource(plan.batch, self.world, self.device, config.seed)
         trainer = Trainer(plan.objective(model), source, config, self.out / stage)
-        if resume:
-            trainer.resume()
+        if not (resume and trainer.resume()) and plan.start:
+            plan.start(model)
         losses = trainer.run(minutes, show=self.show)
         save_model(model, self.out / "model")
         return {"step": trainer.step, **losses}

@@ -134,19 +134,24 @@ class ClipWorld:
         draw = torch.rand(clips, 6, generator=generator, device=generator.device).cpu()
         weight = torch.tensor([c.frames for c in usable], dtype=torch.float64).sqrt().cumsum(0)
         picks = torch.searchsorted(weight, draw[:, 0].double() * weight[-1]).clamp_max(len(usable) - 1)
+        chances = draw[:, 1:].tolist()
         return torch.stack(
-            [self._cut(usable[pick], frames, draw[i, 1:].tolist()) for i, pick in enumerate(picks.tolist())]
-        ).to(generator.device)
+            [self._cut(usable[p], frames, c, generator.device) for p, c in zip(picks.tolist(), chances, strict=True)]
+        )
 
-    def _cut(self, clip: CachedClip, frames: int, chance: list[float]) -> Tensor:
-        """frame_TCHW: five chances in [0, 1) choose start, scale, place across, place down and flips."""
+    def _cut(self, clip: CachedClip, frames: int, chance: list[float], device: str | torch.device = "cpu") -> Tensor:
+        """frame_TCHW: five chances in [0, 1) choose start, scale, place across, place down and flips.
+
+        Bytes travel to the device, where they are resized: a GPU does not wait for a CPU's arithmetic.
+        """
         pixels = self.frames(clip)
         start = int(chance[0] * (clip.frames - self.stride * (frames - 1)))
         window = pixels[start : start + self.stride * (frames - 1) + 1 : self.stride]
         short = min(clip.height, clip.width)
         side = int(short * (0.75 + 0.25 * chance[1]) + 0.5)
         top, left = int(chance[3] * (clip.height - side + 1)), int(chance[2] * (clip.width - side + 1))
-        frame_TCHW = torch.from_numpy(window[:, :, top : top + side, left : left + side].copy()).float() / 255
+        cut = torch.from_numpy(window[:, :, top : top + side, left : left + side].copy())
+        frame_TCHW = cut.to(device).float() / 255
         if side != self.frame_size:
             size = (self.frame_size, self.frame_size)
             frame_TCHW = F.interpolate(frame_TCHW, size=size, mode="bilinear", antialias=True, align_corners=False)

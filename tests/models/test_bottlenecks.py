@@ -1,11 +1,38 @@
-"""Laws of the noisy bottleneck."""
+"""Laws of the bottlenecks, against values worked out by hand."""
 
 import math
 
 import pytest
 import torch
 
-from lawm_core.models.bottlenecks import NoisyBottleneck, NoisyConfig
+from lawm_core.models.bottlenecks import (
+    BUILDERS,
+    DeterministicConfig,
+    DiscreteBottleneck,
+    DiscreteConfig,
+    NoisyBottleneck,
+    NoisyConfig,
+    SparseBottleneck,
+    SparseConfig,
+    UnconstrainedConfig,
+    build_bottleneck,
+)
+
+HALF = torch.tensor([0.5])
+
+
+@pytest.mark.parametrize("config", BUILDERS)
+def test_every_kind_gives_actions_costs_and_fresh_trust_in_shape(config):
+    bottleneck = build_bottleneck(config(action_width=6)).train()
+    raw = torch.randn(3, 4, bottleneck.raw_width)
+    out = bottleneck(raw, torch.full((3,), 0.5))
+    assert out.action_BUA.shape == (3, 4, 6) and out.cost_BU.shape == (3, 4) and torch.isfinite(out.cost_BU).all()
+    assert bottleneck.first_trust(torch.linspace(0, 1, 9)).shape == (9,)
+    samples = bottleneck.sample(torch.full((5,), 0.5), torch.Generator().manual_seed(0))
+    assert samples.shape == (5, 6) and bottleneck.settle(samples, torch.full((5,), 0.5)).shape == (5, 6)
+
+
+# ---- noisy ----------------------------------------------------------------------------------------------------------
 
 
 def raw(mean: float, variance: float, capacity: torch.Tensor, count: int = 1) -> torch.Tensor:
@@ -49,5 +76,99 @@ def test_a_fresh_dial_gives_less_noise_and_more_trust_as_capacity_grows():
 
 
 def test_a_dial_that_runs_backwards_is_refused():
-    with pytest.raises(ValueError, match="the second smaller"):
+    with pytest.raises(ValueError, match="the second no larger"):
         NoisyConfig(beta_low_capacity=1e-6, beta_high_capacity=1e-3)
+
+
+# ---- sparse ---------------------------------------------------------------------------------------------------------
+
+
+def test_energy_by_hand():
+    bottleneck = SparseBottleneck(SparseConfig(action_width=4))
+    action = torch.tensor([[1.0, 0.0, 0.0, 0.0], [2.0, -1.0, 0.0, 0.0]])
+    # sqrt(4) - 1 = 1 short of the norm, and one times l1; then long enough, three times l1.
+    low, high = bottleneck.energy(action, torch.tensor(0.0)), bottleneck.energy(action, torch.tensor(1.0))
+    assert low.tolist() == pytest.approx([1 + 0.4, 3 * 0.4]) and high.tolist() == pytest.approx([1 + 0.01, 3 * 0.01])
+
+
+def test_slope_is_the_energys_gradient():
+    bottleneck, capacity = SparseBottleneck(SparseConfig(action_width=4)), torch.tensor([0.3, 0.3])
+    action = torch.tensor([[0.3, -0.2, 0.1, 0.4], [2.0, -1.0, 0.5, 0.1]], requires_grad=True)
+    (gradient,) = torch.autograd.grad(bottleneck.energy(action, capacity).sum(), action)
+    torch.testing.assert_close(bottleneck.slope(action.detach(), capacity), gradient)
+
+
+def test_spread_by_hand():
+    bottleneck = SparseBottleneck(SparseConfig(action_width=2))
+    action = torch.tensor([[1.0, 0.5], [-1.0, -0.5], [1.0, 0.5], [-1.0, -0.5]])
+    # Unbiased variances 4/3 and 1/3, covariance 2/3 twice, means 0.
+    expected = 0.1 * (0 + 1 - (1 / 3) ** 0.5) / 2 + 0.001 * 2 * (2 / 3) ** 2 / 2
+    assert bottleneck.spread(action).item() == pytest.approx(expected, rel=1e-4)
+    moved = bottleneck.spread(action + torch.tensor([3.0, 0.0])).item()
+    assert moved == pytest.approx(expected + 0.1 * 9 / 2, rel=1e-4)
+
+
+def test_langevin_samples_settle_at_the_energys_own_spread():
+    """Where the norm is long enough, exp(-E) is a Laplace law: the mean of |z| is one over the weight of l1."""
+    bottleneck, capacity = SparseBottleneck(SparseConfig()), torch.zeros(64)
+    samples = bottleneck.sample(capacity, torch.Generator().manual_seed(0))
+    assert samples.abs().mean().item() == pytest.approx(1 / 0.4, rel=0.1)
+
+
+# ---- discrete -------------------------------------------------------------------------------------------------------
+
+
+def filled(codes: torch.Tensor, least: int = 1) -> DiscreteBottleneck:
+    """A codebook of these live codes."""
+    bottleneck = DiscreteBottleneck(
+        DiscreteConfig(action_width=codes.shape[1], least_codes=least, most_codes=len(codes), reset_after=3)
+    )
+    bottleneck.code_KA.copy_(codes)
+    bottleneck.idle_K.zero_()
+    return bottleneck
+
+
+def test_the_nearest_code_goes_forward_and_the_gradient_straight_through():
+    bottleneck = filled(torch.tensor([[0.0, 0.0], [1.0, 1.0]])).eval()
+    raw = torch.tensor([[[0.9, 0.8], [0.1, -0.2]]], requires_grad=True)
+    out = bottleneck(raw, torch.ones(1))
+    torch.testing.assert_close(out.action_BUA, torch.tensor([[[1.0, 1.0], [0.0, 0.0]]]))
+    out.action_BUA.mul(torch.tensor([2.0, 3.0])).sum().backward()
+    torch.testing.assert_close(raw.grad, torch.tensor([[[2.0, 3.0], [2.0, 3.0]]]))
+    assert out.cost_BU[0].tolist() == pytest.approx([0.25 * (0.01 + 0.04) / 2, 0.25 * (0.01 + 0.04) / 2], rel=1e-4)
+
+
+def test_capacity_opens_the_codebook_from_its_first_codes_on():
+    bottleneck = filled(torch.arange(64.0)[:, None], least=4)
+    sizes = bottleneck.size(torch.linspace(0, 1, 5))
+    assert sizes[0] == 4 and sizes[-1] == 64 and (sizes.diff() > 0).all()
+    raw = torch.full((2, 1, 1), 50.0)
+    assert bottleneck.choose(raw, torch.tensor([0.0, 1.0])).flatten().tolist() == [3, 50]
+
+
+def test_a_dead_code_is_revived_at_a_live_proposal():
+    bottleneck = filled(torch.tensor([[0.0], [100.0]])).train()
+    for _ in range(3):
+        bottleneck(torch.full((2, 3, 1), 0.5), torch.ones(2))
+    assert bottleneck.dead_K().tolist() == [False, True]
+    out = bottleneck(torch.full((2, 3, 1), 7.0), torch.ones(2))
+    assert bottleneck.code_KA[1].item() == pytest.approx(7.0) and out.notes["used"].item() == 1.0
+
+
+def test_codes_move_to_the_mean_of_what_chooses_them():
+    bottleneck = filled(torch.tensor([[0.0], [10.0]])).train()
+    torch.manual_seed(0)
+    for _ in range(200):
+        bottleneck(torch.cat((torch.randn(8, 2, 1) + 1, torch.randn(8, 2, 1) + 8)), torch.ones(16))
+    assert bottleneck.code_KA.flatten().tolist() == pytest.approx([1.0, 8.0], abs=0.3)
+    assert bottleneck.usage()["perplexity"].item() == pytest.approx(2.0, abs=0.05)
+
+
+# ---- reference lines ------------------------------------------------------------------------------------------------
+
+
+def test_reference_lines_pass_all_or_nothing_at_no_cost():
+    raw = torch.randn(2, 3, 5)
+    for config, expected in ((DeterministicConfig, torch.zeros_like(raw)), (UnconstrainedConfig, raw)):
+        out = build_bottleneck(config(action_width=5))(raw, HALF.expand(2))
+        assert torch.equal(out.action_BUA, expected) and out.cost_BU.abs().max() == 0

@@ -1,37 +1,20 @@
-"""Bottlenecks set what a latent action may carry [LAWM §2]; each reads one dial, `capacity` in [0, 1]."""
+"""Noise limits what an action may carry: a Gaussian held near a standard normal [LAWM §2]."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
-
-@dataclass(frozen=True)
-class BottleneckOutput:
-    """Latent actions and what they cost: action_BUA, cost_BU (in units of the prediction loss)."""
-
-    action_BUA: Tensor
-    cost_BU: Tensor
-
-
-class Bottleneck(Protocol):
-    """Inverse dynamics proposes, the bottleneck limits."""
-
-    raw_width: int  # numbers it needs for each transition
-
-    def first_trust(self, capacity_K: Tensor) -> Tensor: ...  # how far a fresh world model should believe actions
-
-    def __call__(self, raw_BUX: Tensor, capacity_B: Tensor) -> BottleneckOutput: ...
+from lawm_core.models.bottlenecks.base import BottleneckOutput, between
 
 
 @dataclass(frozen=True, kw_only=True)
 class NoisyConfig:
     """beta weighs KL(q || N(0, I)); capacity 0 takes the paper's largest, capacity 1 its smallest [LAWM §2]."""
 
+    kind: str = "noisy"
     action_width: int = 128
     beta_low_capacity: float = 5e-3
     beta_high_capacity: float = 1e-6
@@ -39,25 +22,26 @@ class NoisyConfig:
     first_spread: float = 0.1  # variance of an action's numbers before training
 
     def __post_init__(self) -> None:
-        if not 0 < self.beta_high_capacity < self.beta_low_capacity:
+        if not 0 < self.beta_high_capacity <= self.beta_low_capacity:
             raise ValueError(
                 f"beta runs from {self.beta_low_capacity} at capacity 0 to {self.beta_high_capacity} at capacity 1; "
-                "both must be positive and the second smaller."
+                "both must be positive and the second no larger."
             )
 
 
 class NoisyBottleneck(nn.Module):
     """A Gaussian q(z | s_t, s_{t+1}) held near N(0, I); sampled while training, its mean otherwise."""
 
+    batch_capacity = False
+
     def __init__(self, config: NoisyConfig) -> None:
         super().__init__()
         self.config = config
         self.raw_width = 2 * config.action_width
 
-    def beta(self, capacity_B: Tensor) -> Tensor:
-        """The KL's weight, geometric between the two ends."""
-        low, high = math.log(self.config.beta_low_capacity), math.log(self.config.beta_high_capacity)
-        return torch.exp(low + (high - low) * capacity_B)
+    def beta(self, capacity: Tensor) -> Tensor:
+        """The KL's weight."""
+        return between(self.config.beta_low_capacity, self.config.beta_high_capacity, capacity)
 
     def first_variance(self, capacity: Tensor) -> Tensor:
         """The variance of a fresh q, the one at which noise costs in prediction what it saves in KL.
@@ -71,10 +55,18 @@ class NoisyBottleneck(nn.Module):
         """The share of a fresh action's variance that is signal: the best linear guess's gain."""
         return self.config.first_spread / (self.config.first_spread + self.first_variance(capacity_K))
 
+    def sample(self, capacity_B: Tensor, generator: Generator | None = None) -> Tensor:
+        """action_BA from N(0, I), the paper's sampler."""
+        return torch.randn(len(capacity_B), self.config.action_width, generator=generator, device=capacity_B.device)
+
+    def settle(self, action_BA: Tensor, capacity_B: Tensor) -> Tensor:
+        """Any numbers are an action."""
+        return action_BA
+
     def forward(self, raw_BUX: Tensor, capacity_B: Tensor) -> BottleneckOutput:
         """cost_BU = beta * KL, the KL summed over the action's dimensions."""
         mean, log_variance = raw_BUX.float().chunk(2, dim=-1)
         log_variance = (log_variance + self.first_variance(capacity_B)[:, None, None].log()).clamp(-12, 4)
         kl_BU = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=-1)
         action = mean + torch.randn_like(mean) * (0.5 * log_variance).exp() if self.training else mean
-        return BottleneckOutput(action, self.beta(capacity_B)[:, None] * kl_BU)
+        return BottleneckOutput(action, self.beta(capacity_B)[:, None] * kl_BU, {"nats": kl_BU.mean().detach()})

@@ -1,0 +1,125 @@
+"""What every suite works with: a model, clips it never saw, and how much of each to measure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Generator, Tensor
+
+from lawm_core.model import LatentActionModel
+from lawm_core.worlds.clips import ClipWorld
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuiteConfig:
+    """How much is measured. windows: cuts from each real video; seconds: how far rollouts go, each from one frame."""
+
+    families: tuple[str, ...] = ()  # none: all that the model has
+    capacities: tuple[float, ...] = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
+    windows: int = 4
+    twins: int = 96
+    twin_steps: int = 8
+    seconds: float = 2.0
+    latents: int = 60  # transitions of each real video, for probes of the latents themselves
+    seed: int = 7
+
+    @property
+    def coarse(self) -> tuple[float, ...]:
+        """Every other capacity: for what changes slowly along the dial."""
+        return self.capacities[::2] if len(self.capacities) > 4 else self.capacities
+
+    @property
+    def ends(self) -> tuple[float, ...]:
+        """Low, middle and high capacity: for what is dear to measure."""
+        return tuple(
+            dict.fromkeys((self.capacities[0], self.capacities[len(self.capacities) // 2], self.capacities[-1]))
+        )
+
+
+QUICK = SuiteConfig(capacities=(0.0, 0.5, 1.0), windows=1, twins=12, latents=20)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A family at a capacity; for a reference line capacity is None."""
+
+    family: str
+    capacity: float | None
+
+    def arguments(self) -> dict[str, object]:
+        """For the model's own calls."""
+        return {"family": self.family, "capacity": 1.0 if self.capacity is None else self.capacity}
+
+    def where(self) -> dict[str, object]:
+        """For scores."""
+        return {"family": self.family, "capacity": self.capacity}
+
+
+class Bench:
+    """Real clips of one split with their states, encoded once, and the settings to measure.
+
+    Without a world there are twins alone, with procedural looks.
+    """
+
+    def __init__(self, model: LatentActionModel, world: ClipWorld | None, config: SuiteConfig) -> None:
+        self.model, self.world, self.config = model, world, config
+        self.families = config.families or model.families
+        self.steps = max(1, round(config.seconds * model.frames_per_second))
+
+    def settings(self, capacities: tuple[float, ...] | None = None) -> Iterator[Setting]:
+        """Every family at every capacity."""
+        for family in self.families:
+            for capacity in capacities or self.config.capacities:
+                yield Setting(family, capacity)
+
+    def references(self) -> Iterator[Setting]:
+        """The lines between which families move, as far as the model has them."""
+        for family in self.model.references:
+            yield Setting(family, None)
+
+    @lru_cache(maxsize=4)  # noqa: B019 - a bench lives as long as its report
+    def clips(self, frames: int, windows: int | None = None) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+        """(frame_BTCHW, state_BTND, names) of even windows of every video."""
+        if self.world is None:
+            raise ValueError("this suite measures real clips; a folder of videos is needed.")
+        frame_BTCHW, names = self.world.windows(frames, windows or self.config.windows)
+        frame_BTCHW = frame_BTCHW.to(self.model.device)
+        state_BTND = torch.cat([self.model.encode(chunk) for chunk in frame_BTCHW.split(16)])
+        return frame_BTCHW, state_BTND, tuple(names)
+
+    def stills(self) -> Tensor | None:
+        """still_SCHW for twins' looks, from the clips of this split."""
+        return self.world.stills(2, max(160, self.model.frame_size)) if self.world else None
+
+    def others(self, clips: int) -> Tensor:
+        """For each clip the index of one far from it in the list (neighbours are windows of the same video)."""
+        third = max(1, clips // 3)
+        shift = torch.randint(
+            third, max(third + 1, 2 * third), (1,), generator=Generator().manual_seed(self.config.seed)
+        )
+        return (torch.arange(clips) + shift.item()) % clips
+
+    # ---- the model's calls, a few clips at a time ---------------------------------------------------------------
+
+    def infer(self, state_BTND: Tensor, setting: Setting) -> Tensor:
+        """action_BUA."""
+        parts = [self.model.infer_actions(s, **setting.arguments()) for s in state_BTND.split(16)]
+        return torch.cat(parts)
+
+    def roll(self, first_B1ND: Tensor, action_BUA: Tensor, setting: Setting) -> Tensor:
+        """The states that follow one state under the actions, future_BUND."""
+        parts = zip(first_B1ND.split(16), action_BUA.split(16), strict=True)
+        return torch.cat([self.model.rollout(s, a, **setting.arguments()) for s, a in parts])
+
+    def show(self, first_B1ND: Tensor, future_BUND: Tensor) -> Tensor:
+        """The rolled-out frames without the first, frame_BUCHW."""
+        both_BTND = torch.cat((first_B1ND, future_BUND), dim=1)
+        return torch.cat([self.model.decode(s)[:, 1:] for s in both_BTND.split(8)])
+
+
+def state_error(state_BUND: Tensor, true_BUND: Tensor) -> Tensor:
+    """Mean absolute difference of each clip, (B,)."""
+    return (state_BUND - true_BUND).abs().mean(dim=(1, 2, 3))

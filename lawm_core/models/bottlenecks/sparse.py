@@ -1,0 +1,108 @@
+"""Sparsity limits what an action may carry: an energy for each, the spread of all [LAWM §2]."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor, nn
+
+from lawm_core.models.bottlenecks.base import BottleneckOutput, between
+from lawm_core.runtime import whole_batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class SparseConfig:
+    """Weights of the energy and of the batch's variance, covariance and mean (VCM) [LAWM §2].
+
+    The weight of |z|_1 runs from the paper's largest at capacity 0 to its smallest at capacity 1. first_scale: fresh
+    actions are this much larger than motion's first words, so that their norm starts where the energy wants it.
+    """
+
+    kind: str = "sparse"
+    action_width: int = 128
+    l1_low_capacity: float = 0.4
+    l1_high_capacity: float = 0.01
+    l2: float = 1.0
+    variance: float = 0.1
+    covariance: float = 0.001
+    mean: float = 0.1
+    first_scale: float = 2.0
+    langevin_steps: int = 600
+    langevin_rate: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0 < self.l1_high_capacity <= self.l1_low_capacity or self.action_width < 2 or self.first_scale <= 0:
+            raise ValueError(
+                f"l1 runs from {self.l1_low_capacity} at capacity 0 to {self.l1_high_capacity} at capacity 1 over "
+                f"{self.action_width} numbers, first_scale {self.first_scale}; both l1 and first_scale must be "
+                "positive, the second l1 no larger, and at least two numbers."
+            )
+
+
+class SparseBottleneck(nn.Module):
+    """Actions held sparse by an energy, spread out by the statistics of the whole batch. Nothing is sampled."""
+
+    batch_capacity = True
+
+    def __init__(self, config: SparseConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.raw_width = config.action_width
+
+    def l1(self, capacity: Tensor) -> Tensor:
+        """The weight of |z|_1."""
+        return between(self.config.l1_low_capacity, self.config.l1_high_capacity, capacity)
+
+    def first_trust(self, capacity_K: Tensor) -> Tensor:
+        """Undoes first_scale."""
+        return torch.full_like(capacity_K, 1 / self.config.first_scale)
+
+    def energy(self, action_XA: Tensor, capacity: Tensor) -> Tensor:
+        """E(z) = l2 * max(sqrt(D) - |z|_2^2, 0) + l1 * |z|_1, for (..., A) and a capacity that broadcasts to (...)."""
+        square = action_XA.square().sum(dim=-1)
+        short = (self.config.action_width**0.5 - square).clamp_min(0)
+        return self.config.l2 * short + self.l1(capacity) * action_XA.abs().sum(dim=-1)
+
+    def spread(self, action_XA: Tensor) -> Tensor:
+        """VCM: each number wants unit spread, no correlation with others and zero mean, over all X actions.
+
+        The mean enters squared: as printed, signed, it would have no lower bound.
+        """
+        centred_XA = action_XA - action_XA.mean(dim=0)
+        covariance_AA = centred_XA.T @ centred_XA / max(1, len(action_XA) - 1)
+        variance_A = covariance_AA.diagonal()
+        width = self.config.action_width
+        others = (covariance_AA.square().sum() - variance_A.square().sum()) / (width * (width - 1))
+        narrow = (1 - (variance_A + 1e-8).sqrt()).clamp_min(0).mean()
+        middle = action_XA.mean(dim=0).square().mean()
+        return self.config.variance * narrow + self.config.covariance * others + self.config.mean * middle
+
+    @torch.no_grad()
+    def sample(self, capacity_B: Tensor, generator: Generator | None = None) -> Tensor:
+        """action_BA by Langevin dynamics on the energy, the paper's sampler: z - (a / 2) grad E(z) + N(0, a)."""
+        config, shape = self.config, (len(capacity_B), self.config.action_width)
+        action_BA = torch.randn(shape, generator=generator, device=capacity_B.device)
+        for _ in range(config.langevin_steps):
+            noise_BA = torch.randn(shape, generator=generator, device=capacity_B.device)
+            step_BA = config.langevin_rate / 2 * self.slope(action_BA, capacity_B)
+            action_BA = action_BA - step_BA + config.langevin_rate**0.5 * noise_BA
+        return action_BA
+
+    def slope(self, action_BA: Tensor, capacity_B: Tensor) -> Tensor:
+        """The gradient of `energy`, written out so that it is there in inference mode too."""
+        short_B1 = action_BA.square().sum(dim=-1, keepdim=True) < self.config.action_width**0.5
+        return self.l1(capacity_B)[:, None] * action_BA.sign() - 2 * self.config.l2 * action_BA * short_B1
+
+    def settle(self, action_BA: Tensor, capacity_B: Tensor) -> Tensor:
+        """Any numbers are an action."""
+        return action_BA
+
+    def forward(self, raw_BUX: Tensor, capacity_B: Tensor) -> BottleneckOutput:
+        """cost_BU: each action's energy, and its batch's VCM shared by all."""
+        action_BUA = raw_BUX.float() * self.config.first_scale
+        cost_BU = self.energy(action_BUA, capacity_B[:, None])
+        if self.training:
+            cost_BU = cost_BU + self.spread(whole_batch(action_BUA.flatten(0, 1)))
+        used = (action_BUA.abs() > 0.05).float().mean()
+        return BottleneckOutput(action_BUA, cost_BU, {"used": used.detach()})

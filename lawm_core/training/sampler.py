@@ -1,0 +1,44 @@
+"""The learned samplers: flows fitted to the actions that a frozen model infers from real clips and twins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lawm_core.model import LatentActionModel
+from lawm_core.training.batches import Pairs
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplerObjectiveConfig:
+    """family: whose actions are learned."""
+
+    family: str = "noisy"
+
+
+class SamplerObjective:
+    """A family's sampler alone, on actions inferred at settings of the dial drawn anew for each clip."""
+
+    def __init__(self, model: LatentActionModel, config: SamplerObjectiveConfig) -> None:
+        self.model, self.family = model, model.member(config.family)
+        if self.family.sampler is None:
+            raise ValueError(f"family {config.family!r} of this recipe has no sampler to train.")
+
+    def trained(self) -> nn.Module:
+        return self.family.sampler
+
+    def losses(self, pairs: Pairs, progress: float) -> dict[str, Tensor]:
+        """`velocity`: squared error of the flow's velocity at unit size; 1 where nothing is known."""
+        with torch.no_grad():
+            state_BTND = self.model.encoder.eval()(pairs.target_BTCHW).float()
+            capacity_B = torch.rand(len(state_BTND), device=state_BTND.device)
+            family = self.family.eval()
+            action_BUA = family.infer(state_BTND, capacity_B).action_BUA
+        self.family.sampler.train()
+        transitions = action_BUA.shape[1]
+        velocity = self.family.sampler.loss(
+            action_BUA.flatten(0, 1), state_BTND[:, :-1].flatten(0, 1), capacity_B.repeat_interleave(transitions)
+        )
+        return {"loss": velocity, "velocity": velocity}
