@@ -5,11 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 import os
 import tempfile
-import types
-import typing
 from pathlib import Path
 
 import torch
@@ -18,6 +15,7 @@ from safetensors.torch import save_file
 
 from lawm_core.contracts import CheckpointError
 from lawm_core.model import LatentActionModel, ModelConfig
+from lawm_core.schema import build_dataclass
 
 SHARD_BYTES = 15 * 2**20
 FORMAT = 1
@@ -115,50 +113,6 @@ def read_config(folder: Path) -> ModelConfig:
         return build_dataclass(ModelConfig, fields)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{folder.name}/config.json does not describe a model: {error}") from None
-
-
-def build_dataclass(kind: type, fields: object) -> typing.Any:
-    """A dataclass from plain JSON values, checked field by field against its annotations."""
-    if not isinstance(fields, dict):
-        raise ValueError(f"{kind.__name__} needs named fields; {type(fields).__name__} came.")
-    hints = typing.get_type_hints(kind)
-    if unknown := set(fields) - set(hints):
-        raise ValueError(f"{kind.__name__} has no field {sorted(unknown)[0]!r}.")
-    return kind(**{name: build_value(hints[name], value, f"{kind.__name__}.{name}") for name, value in fields.items()})
-
-
-def build_value(hint: typing.Any, value: object, name: str) -> typing.Any:
-    """One field's value in its annotated type."""
-    origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if dataclasses.is_dataclass(hint):
-        return build_dataclass(hint, value)
-    if origin is dict and isinstance(value, dict):
-        return {key: build_value(inner[1], v, f"{name}.{key}") for key, v in value.items()}
-    if origin is types.UnionType:
-        hint = choose_kind(inner, value, name)
-        return None if value is None else build_value(hint, value, name)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if not isinstance(value, hint if isinstance(hint, type) else object) or isinstance(value, bool) != (hint is bool):
-        raise ValueError(f"{name} is {value!r}; needed: {getattr(hint, '__name__', hint)}.")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{name} is {value}; needed: a finite number.")
-    if isinstance(value, int) and not isinstance(value, bool) and not 0 <= value <= 65_536:
-        raise ValueError(f"{name} is {value}; needed: 0 to 65536.")
-    return value
-
-
-def choose_kind(kinds: tuple[type, ...], value: object, name: str) -> type:
-    """Which of a union's types a JSON value is meant for: configs of one family of parts are told apart by `kind`."""
-    if value is None and type(None) in kinds:
-        return type(None)
-    kinds = tuple(k for k in kinds if k is not type(None))
-    if len(kinds) == 1 or not isinstance(value, dict) or "kind" not in value:
-        return kinds[0]
-    by_name = {k.kind: k for k in kinds if hasattr(k, "kind")}
-    if not isinstance(value["kind"], str) or value["kind"] not in by_name:
-        raise ValueError(f"{name}.kind is {value['kind']!r}; needed: one of {', '.join(by_name)}.")
-    return by_name[value["kind"]]
 
 
 def read_shard(shard: Path, needed: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

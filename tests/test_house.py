@@ -23,7 +23,7 @@ LAYERS = [
     ["lawm_core.model"],
     ["lawm_core.models", "lawm_core.worlds"],
     ["lawm_core.video"],
-    ["lawm_core.contracts", "lawm_core.runtime"],
+    ["lawm_core.contracts", "lawm_core.runtime", "lawm_core.schema"],
 ]
 # Packages that only some rooms may know.
 ONLY = {
