@@ -8,7 +8,8 @@ Method: Garrido et al., Learning Latent Action World Models In The Wild, arXiv 2
 
 Letters in the names of tensors: B clips, T frames, U = T - 1 transitions, N tokens a frame, D state width, A action
 width, C colour (or channels), H W pixels (or cells), F frames that go through a network at once, P numbers a place,
-K choices or neighbours, M heads, S stills, R resamples, X merged axes, Y what is foretold from X. `state_BTND` is a state for every clip, frame and token.
+K choices or neighbours, M heads, S stills, R resamples, X merged axes, Y what is foretold from X. `state_BTND` is a
+state for every clip, frame and token.
 
 Layers, each may import those to its right only (a test holds it):
 cli > training, evaluation > checkpoint > model > models, worlds > video > contracts, runtime, schema.

@@ -36,7 +36,10 @@ def build_value(hint: typing.Any, value: object, name: str) -> typing.Any:
         return None if value is None else build_value(hint, value, name)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
-    if not isinstance(value, hint if isinstance(hint, type) else object) or isinstance(value, bool) != (hint is bool):
+    wanted = origin or hint
+    if not isinstance(value, wanted if isinstance(wanted, type) else object) or isinstance(value, bool) != (
+        hint is bool
+    ):
         raise ValueError(f"{name} is {value!r}; needed: {getattr(hint, '__name__', hint)}.")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{name} is {value}; needed: a finite number.")
