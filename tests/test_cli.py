@@ -68,16 +68,33 @@ def test_train_and_resume_make_a_model_that_loads(tmp_path, capsys, monkeypatch)
             name: replace(stage, batch=replace(stage.batch, clips=2, frames=3, twins=small))
             for name, stage in recipe.stages.items()
         }
-        return replace(recipe, model=tiny_config(), stages=stages)
+        return replace(recipe, model=tiny_config(families=tuple(recipe.model.families)), stages=stages)
 
     monkeypatch.setitem(recipes.RECIPES, "tiny", tiny)
     monkeypatch.setattr("lawm_core.training.losses.structural_loss", lambda a, b: (a - b).square().mean())
     arguments = ["--recipe", "tiny", "--out", str(tmp_path / "run"), "--quiet", "--device", "cpu"]
     assert main(["train", "all", *arguments, "--steps", "2"]) == 0
-    assert [json.loads(line)["stage"] for line in capsys.readouterr().out.splitlines()] == ["encoder", "lam", "decoder"]
-    assert main(["train", "lam", *arguments, "--steps", "3", "--resume"]) == 0
+    stages = [json.loads(line)["stage"] for line in capsys.readouterr().out.splitlines()]
+    assert stages[:3] == ["encoder", "lam-noisy", "lam-sparse"] and {"decoder", "sampler-discrete"} <= set(stages)
+    assert main(["train", "lam", "--family", "sparse", *arguments, "--steps", "3", "--resume"]) == 0
     assert json.loads(capsys.readouterr().out)["step"] == 3
-    load_model(tmp_path / "run" / "model")
+    assert load_model(tmp_path / "run" / "model").families == ("noisy", "sparse", "discrete")
+    assert main(["train", "lam", "--family", "vivid", *arguments]) == 2
+    assert "'vivid'" in capsys.readouterr().err
+
+
+def test_evaluate_writes_a_report_of_the_suites_asked_for(model_folder, videos, tmp_path, capsys):
+    data, out = ["--data", str(tmp_path), "--split", "train", "--cache", str(tmp_path / "cache")], tmp_path / "report"
+    arguments = ["evaluate", "--model", model_folder, *data, "--quick", "--quiet", "--out", str(out)]
+    assert main([*arguments, "--suite", "leakage"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {line["suite"] for line in lines} == {"leakage"} and "cut_ratio" in {line["name"] for line in lines}
+    report = json.loads((out / "report.json").read_text())
+    assert list(report["suites"]) == ["leakage"] and len(report["model"]["fingerprint"]) == 16
+    assert "Do actions copy the future?" in (out / "report.md").read_text() and (out / "report.html").is_file()
+    assert main([*arguments, "--suite", "shoes"]) == 2 and "'shoes'" in capsys.readouterr().err
+    # Two seconds of rollout need thirteen frames, and these clips have twelve.
+    assert main([*arguments, "--suite", "cycle"]) == 2 and "13 frames" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

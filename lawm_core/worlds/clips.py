@@ -173,6 +173,8 @@ class ClipWorld:
                 chance = start / (last + 1) + 1e-9
                 out.append(self._cut(clip, frames, [chance, 1.0, 0.5, 0.5, 0.0]))
                 names.append(clip.name)
+        if not out:
+            raise ValueError(f"no video has {frames} frames at this rate; the longest has {self.longest()}.")
         return torch.stack(out), names
 
     def stills(self, a_clip: int, size: int) -> Tensor:
