@@ -99,7 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
     four.add_argument("--split", default="val")
     four.add_argument("--suite", default="all", help="idm,leakage,cycle,twins,locality,sampling or all")
     four.add_argument("--family", help="families to measure, with commas (default: all of the model's)")
-    four.add_argument("--quick", action="store_true", help="few clips and settings: a minute instead of many")
+    four.add_argument("--quick", action="store_true", help="few clips and settings: a minute or two instead of many")
     four.add_argument("--out", type=Path, default=Path("report"))
     four.add_argument("--cache", type=Path, default=Path("cache"))
     four.add_argument("--device", default="auto")

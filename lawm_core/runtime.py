@@ -1,11 +1,9 @@
-"""Where computation happens and how it repeats: device, dtype, seed, threads."""
+"""Where computation happens: device, precision, and what several processes share."""
 
 from __future__ import annotations
 
 import contextlib
-import random
 
-import numpy as np
 import torch
 
 
@@ -16,31 +14,9 @@ def pick_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
-def seed_everything(seed: int) -> None:
-    """Seeds Python, NumPy and torch on every device."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
-
-
 def autocast(device: torch.device, enabled: bool = True) -> contextlib.AbstractContextManager:
     """bf16 autocast on CPU or GPU: about twice as fast as float32 on CPUs with bf16 units, and safe in range."""
     return torch.autocast(device_type=device.type, dtype=torch.bfloat16, enabled=enabled)
-
-
-def rng_state() -> dict[str, torch.Tensor]:
-    """torch's generator states as tensors, for a resume that continues the very same draws."""
-    state = {"torch": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state()
-    return state
-
-
-def set_rng_state(state: dict[str, torch.Tensor]) -> None:
-    """Restores what `rng_state` returned."""
-    torch.set_rng_state(state["torch"])
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"])
 
 
 # ---- many processes -------------------------------------------------------------------------------------------------

@@ -87,8 +87,7 @@ class Bench:
             raise ValueError("this suite measures real clips; a folder of videos is needed.")
         frame_BTCHW, names = self.world.windows(frames, windows or self.config.windows)
         frame_BTCHW = frame_BTCHW.to(self.model.device)
-        state_BTND = torch.cat([self.model.encode(chunk) for chunk in frame_BTCHW.split(16)])
-        return frame_BTCHW, state_BTND, tuple(names)
+        return frame_BTCHW, self.encode(frame_BTCHW), tuple(names)
 
     def stills(self) -> Tensor | None:
         """still_SCHW for twins' looks, from the clips of this split."""
@@ -103,6 +102,10 @@ class Bench:
         return (torch.arange(clips) + shift.item()) % clips
 
     # ---- the model's calls, a few clips at a time ---------------------------------------------------------------
+
+    def encode(self, frame_BTCHW: Tensor) -> Tensor:
+        """state_BTND."""
+        return torch.cat([self.model.encode(f) for f in frame_BTCHW.split(16)])
 
     def infer(self, state_BTND: Tensor, setting: Setting) -> Tensor:
         """action_BUA."""

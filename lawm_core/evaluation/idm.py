@@ -23,6 +23,7 @@ def measure_idm(bench: Bench, progress: Progress) -> SuiteResult:
     pictures: dict[str, Tensor] = {}
     frame_BTCHW, _, names = bench.clips(bench.steps + 1)
     scores.append(mean_score("decoder_psnr", decoder_psnr(bench), names))
+    few = torch.linspace(0, len(frame_BTCHW) - 1, 4).long()
     settings = [*bench.settings(), *bench.references()]
     for i, setting in enumerate(settings):
         progress(i / len(settings), f"{setting.family} at {setting.capacity}")
@@ -31,11 +32,9 @@ def measure_idm(bench: Bench, progress: Progress) -> SuiteResult:
         scores += unrolled
         if setting.capacity in (None, bench.config.capacities[0], bench.config.capacities[-1]):
             at = "" if setting.capacity is None else f" at capacity {setting.capacity:g}"
-            few = slice(0, None, max(1, len(shown_BUCHW) // 4))
-            first = frame_BTCHW[few, :1]
-            pictures[f"{setting.family}{at}: under inferred actions"] = torch.cat((first, shown_BUCHW[few]), dim=1)[:4]
-    few = slice(0, None, max(1, len(frame_BTCHW) // 4))
-    return SuiteResult(scores=scores, pictures={"as it really went": frame_BTCHW[few][:4], **pictures})
+            shown_BTCHW = torch.cat((frame_BTCHW[:, :1], shown_BUCHW), dim=1)
+            pictures[f"{setting.family}{at}: under inferred actions"] = shown_BTCHW[few]
+    return SuiteResult(scores=scores, pictures={"as it really went": frame_BTCHW[few], **pictures})
 
 
 def decoder_psnr(bench: Bench) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from lawm_core.evaluation.bench import Bench, state_error
+from lawm_core.evaluation.bench import Bench, Setting, state_error
 from lawm_core.evaluation.scores import Progress, Score, SuiteResult, ratio_score
 
 PROBE_PIXELS = 16  # the probe foretells pictures of this size
@@ -35,7 +35,7 @@ def measure_leakage(bench: Bench, progress: Progress) -> SuiteResult:
     return SuiteResult(scores=scores)
 
 
-def cut_score(bench: Bench, setting) -> Score:
+def cut_score(bench: Bench, setting: Setting) -> Score:
     """One step into the same later frames, after their own frame and after another clip's."""
     _, state_BTND, names = bench.clips(2)
     cut_BTND = torch.stack((state_BTND[bench.others(len(state_BTND)), 0], state_BTND[:, 1]), dim=1)

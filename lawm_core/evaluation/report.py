@@ -252,7 +252,7 @@ PAGE = """<!doctype html>
 body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2rem auto; padding: 0 1rem; color: #222; }}
 h2 {{ margin-top: 3rem; }} table {{ border-collapse: collapse; font-size: 13px; }} .wide {{ overflow-x: auto; }}
 th, td {{ padding: .3rem .6rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }}
-small {{ color: #777; }} img {{ max-width: 100%; image-rendering: pixelated; }} figcaption {{ color: #555; }}
+img {{ max-width: 100%; image-rendering: pixelated; }} figcaption {{ color: #555; }}
 pre {{ background: #f6f6f6; padding: 1rem; overflow-x: auto; font-size: 12px; }}
 </style><script>{plotly}</script></head>
 <body><h1>{title}</h1>

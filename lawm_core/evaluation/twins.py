@@ -32,39 +32,37 @@ def measure_twins(bench: Bench, progress: Progress) -> SuiteResult:
     for k, (kind, config) in enumerate(kinds.items()):
         generator = Generator().manual_seed(bench.config.seed)
         drawn = TwinWorld(config, stills_SCHW).draw(bench.config.twins, bench.config.twin_steps + 1, generator)
+        source_BTCHW, target_BTCHW = (x.to(bench.model.device) for x in (drawn.first_BTCHW, drawn.second_BTCHW))
+        source_BTND, target_BTND = bench.encode(source_BTCHW), bench.encode(target_BTCHW)
         for i, setting in enumerate(settings):
             progress((k + i / len(settings)) / len(kinds), f"{kind}, {setting.family} at {setting.capacity}")
-            rolled = roll_twins(bench, drawn.first_BTCHW, drawn.second_BTCHW, setting)
-            scores += twin_scores(kind, rolled, drawn.second_BTCHW, setting)
+            rolled = roll_twins(bench, source_BTND, target_BTND, setting)
+            scores += twin_scores(kind, rolled, target_BTCHW, setting)
             if setting.capacity == bench.config.capacities[-1]:
                 title = f"{kind} twins, {setting.family} at capacity {setting.capacity:g}"
-                first = drawn.second_BTCHW[:1, :1]
-                lanes = [drawn.first_BTCHW[:1], drawn.second_BTCHW[:1]]
-                lanes += [torch.cat((first, rolled[name][:1]), dim=1) for name in ("oracle", "transfer", "wrong")]
+                lanes = [source_BTCHW[:1], target_BTCHW[:1]]
+                lanes += [torch.cat((target_BTCHW[:1, :1], frame[:1]), dim=1) for frame in rolled.values()]
                 pictures[f"{title}: source, target, oracle, transfer, wrong"] = torch.cat(lanes)
     return SuiteResult(scores=scores, pictures=pictures)
 
 
-def roll_twins(bench: Bench, source_BTCHW: Tensor, target_BTCHW: Tensor, setting: Setting) -> dict[str, Tensor]:
+def roll_twins(bench: Bench, source_BTND: Tensor, target_BTND: Tensor, setting: Setting) -> dict[str, Tensor]:
     """frame_BUCHW of targets rolled out from their first frames under their own (oracle), their twin's (transfer) and
-    an unrelated track's actions (wrong); and that frame repeated (still).
+    an unrelated track's actions (wrong).
     """
-    source_BTND, target_BTND = (
-        torch.cat([bench.model.encode(f) for f in x.split(16)]) for x in (source_BTCHW, target_BTCHW)
-    )
     own_BUA, twin_BUA = bench.infer(target_BTND, setting), bench.infer(source_BTND, setting)
     first_B1ND = target_BTND[:, :1]
-    out = {
+    return {
         name: bench.show(first_B1ND, bench.roll(first_B1ND, action_BUA, setting))
         for name, action_BUA in (("oracle", own_BUA), ("transfer", twin_BUA), ("wrong", twin_BUA.roll(1, dims=0)))
     }
-    return out | {"still": target_BTCHW[:, :1].expand_as(out["oracle"])}
 
 
 def twin_scores(kind: str, rolled: dict[str, Tensor], target_BTCHW: Tensor, setting: Setting) -> list[Score]:
-    """The figures of one kind at one setting."""
-    true_BUCHW = target_BTCHW[:, 1:]
-    error_BU = {name: pixel_error(frame, true_BUCHW).cpu() for name, frame in rolled.items()}
+    """The figures of one kind at one setting, with the first frame repeated (still) for a measure."""
+    true_BUCHW, still_BUCHW = target_BTCHW[:, 1:], target_BTCHW[:, :1].expand_as(target_BTCHW[:, 1:])
+    shown = rolled | {"still": still_BUCHW}
+    error_BU = {name: pixel_error(frame, true_BUCHW).cpu() for name, frame in shown.items()}
     error_B = {name: e.mean(dim=1) for name, e in error_BU.items()}
     late = (x[:, 3:].split(1) for x in (rolled["oracle"], true_BUCHW))
     edges_B = torch.stack([edges_kept(shown, true) for shown, true in zip(*late, strict=True)]).cpu()

@@ -103,7 +103,7 @@ def family_stages(
 
 
 def nano() -> Recipe:
-    """64 px, 64 tokens a frame, about 5 M weights a family: trains on two cores."""
+    """64 px, 64 tokens a frame, about 6.5 M weights a family: trains on two cores."""
     plain = OptimizerConfig(adam_rate=2e-3, weight_decay=0.01)
     lam, samplers = family_stages(
         batch=BatchConfig(clips=16, frames=6),
@@ -131,7 +131,7 @@ def nano() -> Recipe:
 
 
 def lite() -> Recipe:
-    """128 px, 256 tokens a frame, about 25 M weights: for one GPU."""
+    """128 px, 256 tokens a frame, about 25 M weights a family: for one GPU."""
     block = BlockConfig(width=320, heads=8)
     plain = OptimizerConfig(adam_rate=1e-3, weight_decay=0.01)
     parts = FamilyConfig(

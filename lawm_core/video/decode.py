@@ -249,6 +249,7 @@ def _collect(timed: Iterator[tuple[float, float, object]], want: _Want, seek: bo
     kept, shown, picture, seen, end_seconds = [], None, None, 0, 0.0
 
     def keep_until(moment: float) -> None:
+        """Keeps the frame on screen for every wanted moment before this one, in seconds; may raise RefusedError."""
         nonlocal picture
         while len(kept) < want.num_frames and want.start_seconds + len(kept) / want.frames_per_second < moment:
             if picture is None:

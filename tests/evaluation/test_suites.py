@@ -89,7 +89,7 @@ def scores_of(toy: Toy) -> dict[str, float]:
     """Twin figures of a toy on shifting twins."""
     bench = Bench(toy, None, SuiteConfig())
     source, target = shifting_twins()
-    scores = twin_scores("toy", roll_twins(bench, source, target, SETTING), target, SETTING)
+    scores = twin_scores("toy", roll_twins(bench, *map(bench.encode, (source, target)), SETTING), target, SETTING)
     return {s.name.removeprefix("toy_"): s.mean for s in scores if s.step is None}
 
 
