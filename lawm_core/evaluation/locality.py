@@ -5,44 +5,75 @@ The source's motion map against the map of where a transfer differs from its no-
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lawm_core.evaluation.bench import Bench
+from lawm_core.evaluation.bench import Bench, Setting
 from lawm_core.evaluation.scores import Progress, SuiteResult, mean_score, ratio_score
 from lawm_core.evaluation.transfer import still_actions
 
 SHARE = 0.2  # of the grid that counts as moving: the liveliest fifth
+PLACED = 0.5  # a source moves in one place where so much of its motion lies in the liveliest fifth
+TARGETS = 6  # each source acts on so many other clips
 STEPS = 3  # what is moved leaves its place, so only the first steps tell where an action acts
 
 
 @torch.inference_mode()
 def measure_locality(bench: Bench, progress: Progress) -> SuiteResult:
-    """`overlap`: intersection over union of the liveliest fifths of both maps; `shuffled`: the same with the map of
-    another clip's motion; `locality`: their ratio (1: no better than chance and common habits of framing).
+    """`overlap`: intersection over union of the liveliest fifths of both maps; `shuffled`: the same with the maps of
+    other videos' motion, all of them; `locality`: their ratio (1: no better than chance and common habits of framing).
+    `placed_locality`: that ratio where the source moves in one place, which a camera's motion does not.
     """
     _, state_BTND, names = bench.clips(bench.steps + 1)
     state_BTND = state_BTND[:, : STEPS + 1]
-    clips = torch.arange(len(state_BTND))
-    others = bench.others(len(clips))
-    # A third clip's motion, halfway between source and target: the target's own would share the target's textures.
-    thirds = (clips + ((others - clips) % len(clips)) // 2) % len(clips)
-    moving_BN = liveliest((state_BTND[:, 1:] - state_BTND[:, :-1]).abs().mean(dim=(1, 3)))
+    motion_BN = (state_BTND[:, 1:] - state_BTND[:, :-1]).square().mean(dim=(1, 3))
+    moving_BN = liveliest(motion_BN)
+    placed_B = (motion_BN * moving_BN).sum(dim=1) >= PLACED * motion_BN.sum(dim=1)
+    placed = [name for name, kept in zip(names, placed_B.tolist(), strict=True) if kept]
     scores, settings = [], list(bench.settings(bench.config.ends))
     for i, setting in enumerate(settings):
         progress(i / len(settings), f"{setting.family} at {setting.capacity}")
-        action_BUA, target_B1ND = bench.infer(state_BTND, setting), state_BTND[others, :1]
-        rest_BUA = still_actions(bench.model, target_B1ND, STEPS, **setting.arguments())
-        moved_BUND, control_BUND = (bench.roll(target_B1ND, a, setting) for a in (action_BUA, rest_BUA))
-        changed_BN = liveliest((moved_BUND - control_BUND).abs().mean(dim=(1, 3)))
-        own_B, shuffled_B = overlap(changed_BN, moving_BN), overlap(changed_BN, moving_BN[thirds])
+        own_B, shuffled_B = overlaps(bench, state_BTND, moving_BN, names, setting)
         scores += [
             mean_score("overlap", own_B, names, **setting.where()),
             mean_score("shuffled", shuffled_B, names, **setting.where()),
             ratio_score("locality", own_B, shuffled_B, names, **setting.where()),
         ]
+        if placed:
+            both = (own_B[placed_B], shuffled_B[placed_B])
+            scores.append(ratio_score("placed_locality", *both, placed, **setting.where()))
     return SuiteResult(scores=scores)
+
+
+def overlaps(
+    bench: Bench, state_BTND: Tensor, moving_BN: Tensor, names: Sequence[str], setting: Setting
+) -> tuple[Tensor, Tensor]:
+    """Each source's overlap with its own motion and with other videos' motion, (B,) each, meaned over its targets."""
+    clips, action_BUA = len(state_BTND), bench.infer(state_BTND, setting)
+    own_B = shuffled_B = torch.zeros(clips, device=state_BTND.device)
+    for t in range(1, TARGETS + 1):
+        target_B = (torch.arange(clips) + max(1, t * clips // (TARGETS + 1))) % clips
+        target_B1ND, foreign_BB = state_BTND[target_B, :1], foreign(names, target_B).to(state_BTND.device)
+        rest_BUA = still_actions(bench.model, target_B1ND, STEPS, **setting.arguments())
+        moved_BUND, control_BUND = (bench.roll(target_B1ND, a, setting) for a in (action_BUA, rest_BUA))
+        changed_BN = liveliest((moved_BUND - control_BUND).square().mean(dim=(1, 3)))
+        own_B = own_B + overlap(changed_BN, moving_BN) / TARGETS
+        shuffled_BB = overlap(changed_BN[:, None], moving_BN[None])
+        shuffled_B = shuffled_B + (shuffled_BB * foreign_BB).sum(dim=1) / foreign_BB.sum(dim=1).clamp_min(1) / TARGETS
+    return own_B, shuffled_B
+
+
+def foreign(names: Sequence[str], target_B: Tensor) -> Tensor:
+    """Which clips are of another video than each clip and its target, booleans (B, B).
+
+    The target's own motion is left out since it would share the target's textures.
+    """
+    order = {name: i for i, name in enumerate(names)}
+    video_B = torch.tensor([order[name] for name in names], device=target_B.device)
+    return (video_B != video_B[:, None]) & (video_B != video_B[target_B][:, None])
 
 
 def liveliest(map_BN: Tensor) -> Tensor:
@@ -53,5 +84,5 @@ def liveliest(map_BN: Tensor) -> Tensor:
 
 
 def overlap(one_BN: Tensor, other_BN: Tensor) -> Tensor:
-    """Intersection over union, (B,)."""
-    return (one_BN & other_BN).sum(dim=1) / (one_BN | other_BN).sum(dim=1).clamp_min(1)
+    """Intersection over union of the last axis, (...)."""
+    return (one_BN & other_BN).sum(dim=-1) / (one_BN | other_BN).sum(dim=-1).clamp_min(1)

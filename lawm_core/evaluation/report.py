@@ -61,7 +61,8 @@ CHAPTERS = {
         columns=tuple(f"{kind}_{column}" for kind in ("camera", "objects") for column in TWIN_COLUMNS),
     ),
     "locality": Chapter(
-        question="Does the change happen where the source moved?", columns=("overlap", "shuffled", "locality")
+        question="Does the change happen where the source moved?",
+        columns=("overlap", "shuffled", "locality", "placed_locality"),
     ),
     "sampling": Chapter(
         question="Can actions be made from nothing?", columns=("told_apart_prior", "told_apart_learned")

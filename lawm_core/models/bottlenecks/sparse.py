@@ -15,8 +15,11 @@ from lawm_core.runtime import whole_batch
 class SparseConfig:
     """Weights of the energy and of the batch's variance, covariance and mean (VCM) [LAWM §2].
 
-    The weight of |z|_1 runs from the paper's largest at capacity 0 to its smallest at capacity 1. first_scale: fresh
-    actions are this much larger than motion's first words, so that their norm starts where the energy wants it.
+    The weight of |z|_1 runs from the paper's largest at capacity 0 to its smallest at capacity 1. price: of all of it
+    beside the prediction error; the paper's weights are for its states' errors, which are larger than ours.
+    first_scale: fresh actions are this much larger than motion's first words, so that their norm starts where the
+    energy wants it. noise: added to actions in training; without it |z|_1 has no price, since a world model can amplify
+    ever smaller numbers (sparse coding's ambiguity of scale).
     """
 
     kind: str = "sparse"
@@ -27,6 +30,8 @@ class SparseConfig:
     variance: float = 0.1
     covariance: float = 0.001
     mean: float = 0.1
+    price: float = 0.05
+    noise: float = 0.1
     first_scale: float = 2.0
     langevin_steps: int = 600
     langevin_rate: float = 0.1
@@ -99,10 +104,12 @@ class SparseBottleneck(nn.Module):
         return action_BA
 
     def forward(self, raw_BUX: Tensor, capacity_B: Tensor) -> BottleneckOutput:
-        """cost_BU: each action's energy, and its batch's VCM shared by all."""
+        """cost_BU: the price of each action's energy and of its batch's VCM, which all share."""
         action_BUA = raw_BUX.float() * self.config.first_scale
         cost_BU = self.energy(action_BUA, capacity_B[:, None])
+        heard_BUA = action_BUA
         if self.training:
             cost_BU = cost_BU + self.spread(whole_batch(action_BUA.flatten(0, 1)))
+            heard_BUA = action_BUA + self.config.noise * torch.randn_like(action_BUA)
         used = (action_BUA.abs() > 0.05).float().mean()
-        return BottleneckOutput(action_BUA, cost_BU, {"used": used.detach()})
+        return BottleneckOutput(heard_BUA, self.config.price * cost_BU, {"used": used.detach()})
