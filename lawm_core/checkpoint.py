@@ -56,11 +56,16 @@ def load_model(name: str | Path | None = None, device: str | torch.device = "cpu
     return model.to(device).eval().requires_grad_(False)
 
 
-def save_model(model: LatentActionModel, folder: str | Path) -> Path:
-    """Writes config.json and shards, each file whole or not at all; older shards of the folder go last."""
+def save_model(model: LatentActionModel, folder: str | Path, half: bool = False) -> Path:
+    """Writes config.json and shards, each file whole or not at all; older shards of the folder go last.
+
+    half: weights in half the bytes (float16; a model comes back in float32), for shipping rather than training on.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
+    if half:
+        tensors |= {name: halved(name, tensors[name]) for name, _ in model.named_parameters()}
     shards = split_shards(tensors)
     names = [f"model-{i + 1:02d}-of-{len(shards):02d}.safetensors" for i in range(len(shards))]
     for name, shard in zip(names, shards, strict=True):
@@ -146,6 +151,14 @@ def split_shards(tensors: dict[str, torch.Tensor]) -> list[dict[str, torch.Tenso
         shards[-1][name] = tensor
         size += tensor.nbytes
     return shards
+
+
+def halved(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """In float16; ValueError where that would lose a number altogether."""
+    half = tensor.half()
+    if not half.isfinite().all():
+        raise ValueError(f"{name} holds {tensor.abs().max():.3g}; half precision ends at 65504.")
+    return half
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:

@@ -93,6 +93,10 @@ def build_parser() -> argparse.ArgumentParser:
     three.add_argument("--device", default="auto")
     three.add_argument("--quiet", action="store_true", help="no progress bar")
 
+    pack = command("pack", run_pack, "Copy a trained model for shipping: the same, in half the bytes.")
+    pack.add_argument("model", help="a model folder, as RUN/model")
+    pack.add_argument("out", type=Path, help="where to, as checkpoints/NAME")
+
     four = command("evaluate", run_evaluate, "Measure a model on a folder of videos; writes report.json and .html.")
     four.add_argument("--model", help="a shipped model's name or a model folder")
     four.add_argument("--data", type=Path, required=True)
@@ -216,6 +220,15 @@ def run_train(options: argparse.Namespace) -> None:
         print(json.dumps({"stage": stage, **losses}))
         if not run.finished(stage, losses["step"], options.steps):
             break
+
+
+def run_pack(options: argparse.Namespace) -> None:
+    """Writes the model's files anew, in half precision."""
+    from lawm_core.checkpoint import load_model, save_model
+
+    folder = save_model(load_model(options.model), options.out, half=True)
+    size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    print(json.dumps({"out": str(folder), "bytes": size}))
 
 
 def run_evaluate(options: argparse.Namespace) -> None:

@@ -1,5 +1,6 @@
 """Models on disk: what is saved comes back; what is broken is refused with a reason."""
 
+import copy
 import json
 
 import pytest
@@ -23,6 +24,23 @@ def test_round_trip_is_exact(tiny_model, folder, frames):
     assert all(
         torch.equal(a, b) for a, b in zip(again.state_dict().values(), tiny_model.state_dict().values(), strict=True)
     )
+
+
+def test_half_the_bytes_and_nearly_the_same_model(tiny_model, folder, frames, tmp_path):
+    packed = save_model(tiny_model, tmp_path / "packed", half=True)
+    sizes = [sum(p.stat().st_size for p in f.glob("*.safetensors")) for f in (packed, folder)]
+    assert sizes[0] < 0.75 * sizes[1]
+    again = load_model(packed)
+    assert all(p.dtype == torch.float32 for p in again.parameters())
+    assert (again.encode(frames) - tiny_model.encode(frames)).abs().max() < 1e-2
+
+
+def test_a_weight_too_large_for_half_precision_is_not_lost_silently(tiny_model, tmp_path):
+    heavy = copy.deepcopy(tiny_model)
+    name, weight = next(iter(heavy.named_parameters()))
+    torch.nn.init.constant_(weight, 1e6)
+    with pytest.raises(ValueError, match=name):
+        save_model(heavy, tmp_path / "packed", half=True)
 
 
 def test_weights_are_split_into_small_shards(tiny_model, tmp_path, monkeypatch):

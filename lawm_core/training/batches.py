@@ -21,11 +21,17 @@ class Pairs:
 
 @dataclass(frozen=True, kw_only=True)
 class BatchConfig:
-    """A share of each batch is twins; the rest is real video beside a recoloured copy of itself."""
+    """A share of each batch is twins; the rest is real video beside a recoloured copy of itself.
+
+    across: one twin explains the other; without it each explains itself, as real video does. recoloured: share of
+    sources in other colours than their targets; the rest keeps its own, as when the model is used.
+    """
 
     clips: int = 16
     frames: int = 6
     twin_share: float = 0.5
+    across: bool = True
+    recoloured: float = 0.75
     twins: TwinConfig = field(default_factory=TwinConfig)
 
 
@@ -48,11 +54,17 @@ class PairSource:
         source, target = [], []
         if twins:
             drawn = self.twins.draw(twins, config.frames, generator)
-            source, target = [drawn.first_BTCHW], [drawn.second_BTCHW]
+            source.append(drawn.first_BTCHW if config.across else self.other_colours(drawn.second_BTCHW, generator))
+            target.append(drawn.second_BTCHW)
         if config.clips > twins:
             real = self.clips.draw(config.clips - twins, config.frames, generator)
-            # A quarter keeps its colours: that is how the model is used.
-            changed = torch.rand(len(real), 1, 1, 1, 1, generator=generator, device=self.device) < 0.75
-            source.append(torch.where(changed, recolour(real, generator, strength=0.8), real))
+            source.append(self.other_colours(real, generator))
             target.append(real)
         return Pairs(torch.cat(source), torch.cat(target))
+
+    def other_colours(self, frame_BTCHW: Tensor, generator: torch.Generator) -> Tensor:
+        """The same clips, a share of them recoloured."""
+        changed = torch.rand(len(frame_BTCHW), 1, 1, 1, 1, generator=generator, device=self.device)
+        return torch.where(
+            changed < self.config.recoloured, recolour(frame_BTCHW, generator, strength=0.8), frame_BTCHW
+        )

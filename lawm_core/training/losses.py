@@ -95,11 +95,14 @@ class LatentActionConfig:
 
     single_share: share of batches rolled out from one frame, where the past cannot stand in for the action. Their
     length is drawn anew, from one step to all: long ones alone teach blur, since a blurred guess errs least far ahead.
+    cycle: weight of the way there and back: actions inferred again from the target's first predicted step must explain
+    the source's first step.
     """
 
     family: str = "noisy"
     warm_up: float = 0.2
     single_share: float = 0.7
+    cycle: float = 0.0
 
 
 class LatentActionObjective:
@@ -137,7 +140,19 @@ class LatentActionObjective:
         copying = (known_BTND - target_BTND[:, 1:]).abs().mean()
         cost = inferred.cost_BU.mean() * min(1.0, 0.02 + progress / self.config.warm_up)
         losses = {"loss": error + cost, "error": error, "cost": cost, "copying": error / copying}
+        if self.config.cycle:
+            losses["cycle"] = self.there_and_back(source_BTND, target_BTND, predicted_BUND, capacity_B)
+            losses["loss"] = losses["loss"] + self.config.cycle * losses["cycle"]
         return losses | inferred.notes
+
+    def there_and_back(
+        self, source_BTND: Tensor, target_BTND: Tensor, predicted_BUND: Tensor, capacity_B: Tensor
+    ) -> Tensor:
+        """Error of the source's first step under the action inferred from the target's first predicted step."""
+        moved_BTND = torch.cat((target_BTND[:, :1], predicted_BUND[:, :1].float()), dim=1)
+        action_BUA = self.family.infer(moved_BTND, capacity_B).action_BUA
+        back_BUND = self.family.world_model.rollout(source_BTND[:, :1], action_BUA, capacity_B)
+        return (back_BUND.float() - source_BTND[:, 1:2]).abs().mean()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """Laws of training: it learns, it stops, it goes on bit for bit."""
 
+import dataclasses
 import json
 
 import pytest
@@ -28,6 +29,7 @@ OBJECTIVES = {
     "masked": lambda model: MaskedObjective(model, MaskedConfig(block=TINY_BLOCK, depth=1)),
     "mixed": lambda model: MaskedObjective(model, MaskedConfig(block=TINY_BLOCK, depth=1, reconstruction=1.0)),
     "lam": lambda model: LatentActionObjective(model, LatentActionConfig()),
+    "cycle": lambda model: LatentActionObjective(model, LatentActionConfig(cycle=0.5)),
     "decoder": lambda model: PictureObjective(model, PictureConfig()),
 }
 
@@ -76,7 +78,13 @@ def test_every_stage_learns_and_leaves_the_others_alone(tmp_path, stage):
     last = loss()
     assert last < first
     changed = {n.split(".")[0] for n, p in model.state_dict().items() if not torch.equal(p, before[n])}
-    expected = {"encoder": "encoder decoder", "masked": "encoder", "mixed": "encoder decoder", "lam": "members"}
+    expected = {
+        "encoder": "encoder decoder",
+        "masked": "encoder",
+        "mixed": "encoder decoder",
+        "lam": "members",
+        "cycle": "members",
+    }
     assert changed == set(expected.get(stage, "decoder").split())
 
 
@@ -146,3 +154,24 @@ def test_rate_warms_up_and_falls_to_its_floor():
     assert scale[0] == pytest.approx(0.1) and max(scale) == pytest.approx(1.0)
     assert scale[:10] == sorted(scale[:10]) and scale[10:] == sorted(scale[10:], reverse=True)
     assert scale[100] == pytest.approx(0.02)
+
+
+def test_without_other_twins_and_colours_each_clip_explains_itself():
+    def draw(**changes):
+        return PairSource(dataclasses.replace(BATCH, **changes), None, torch.device("cpu"), seed=0).draw(0)
+
+    plain, coloured, across = draw(across=False, recoloured=0.0), draw(across=False, recoloured=1.0), draw()
+    assert torch.equal(plain.source_BTCHW, plain.target_BTCHW)
+    assert torch.equal(coloured.target_BTCHW, plain.target_BTCHW) and torch.equal(
+        across.target_BTCHW, plain.target_BTCHW
+    )
+    for pairs in (coloured, across):
+        assert ((pairs.source_BTCHW - pairs.target_BTCHW).abs().mean(dim=(1, 2, 3, 4)) > 0.02).all()
+
+
+def test_there_and_back_is_learned_through_the_prediction(tmp_path):
+    run, model = trainer(tmp_path, "cycle")
+    losses = run.objective.losses(run.source.draw(0), progress=0.5)
+    gradient = torch.autograd.grad(losses["cycle"], model.member(None).world_model.motion.weight)[0]
+    assert losses["cycle"] > 0 and gradient.abs().max() > 0
+    torch.testing.assert_close(losses["loss"], losses["error"] + losses["cost"] + 0.5 * losses["cycle"])

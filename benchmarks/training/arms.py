@@ -1,0 +1,64 @@
+"""What experiments that train share: a short training of a fresh noisy family on a shipped model's encoder."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT))
+
+import lawm_core as lawm
+from lawm_core.model import LatentActionModel
+from lawm_core.models.bottlenecks import NoisyConfig
+from lawm_core.runtime import pick_device
+from lawm_core.training.batches import PairSource
+from lawm_core.training.losses import LatentActionConfig, LatentActionObjective
+from lawm_core.training.recipes import nano
+from lawm_core.training.trainer import Trainer
+from lawm_core.worlds.clips import ClipWorld, build_cache, cache_config
+
+
+def options(about: str, steps: int) -> argparse.Namespace:
+    """The command line of an experiment."""
+    parser = argparse.ArgumentParser(description=about.split("\n")[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--model", help="whose encoder and decoder are used (default: the shipped model)")
+    parser.add_argument("--steps", type=int, default=steps)
+    parser.add_argument("--cache", type=Path, default=Path("cache"))
+    parser.add_argument("--out", type=Path)
+    return parser.parse_args()
+
+
+def shipped_and_worlds(given: argparse.Namespace) -> tuple[LatentActionModel, dict[str, ClipWorld]]:
+    """The model whose encoder is used, and the train and val splits."""
+    shipped = lawm.load_model(given.model, device=pick_device())
+    home = build_cache(given.data, given.cache, cache_config(shipped.frames_per_second, shipped.frame_size))
+    return shipped, {s: ClipWorld(home, s, shipped.frames_per_second, shipped.frame_size) for s in ("train", "val")}
+
+
+def train_arm(
+    shipped: LatentActionModel,
+    world: ClipWorld,
+    steps: int,
+    limit: NoisyConfig | None = None,
+    batch: dict[str, object] | None = None,
+    objective: dict[str, object] | None = None,
+) -> LatentActionModel:
+    """A noisy family trained from nothing as the recipe does, shortened; each arm changes one thing."""
+    torch.manual_seed(0)
+    family = dataclasses.replace(shipped.config.families["noisy"], bottleneck=limit or NoisyConfig(), sampler=None)
+    model = LatentActionModel(dataclasses.replace(shipped.config, families={"noisy": family})).to(shipped.device)
+    model.encoder.load_state_dict(shipped.encoder.state_dict())
+    model.decoder.load_state_dict(shipped.decoder.state_dict())
+    stage = nano().stages["lam-noisy"]
+    source = PairSource(dataclasses.replace(stage.batch, **(batch or {})), world, model.device, seed=0)
+    aim = LatentActionObjective(model, LatentActionConfig(family="noisy", **(objective or {})))
+    with tempfile.TemporaryDirectory() as folder:
+        Trainer(aim, source, dataclasses.replace(stage.trainer, steps=steps), folder).run()
+    return model.eval().requires_grad_(False)

@@ -1,0 +1,54 @@
+"""What keeps actions precise and yet good for other scenes?
+
+    python benchmarks/training/transfer.py --data VIDEOS [--model NAME] [--steps 500] [--out t.json]
+
+Trains a noisy family from nothing in each of five ways, for the same steps on the same encoder, and compares transfers
+at full capacity on twins and on real cycles of the val split. A long run: five trainings.
+"""
+
+from __future__ import annotations
+
+import json
+
+from arms import options, shipped_and_worlds, train_arm
+
+from lawm_core.evaluation.bench import SuiteConfig
+from lawm_core.evaluation.suites import run_suites
+
+# Each explains its target from: itself; itself in other colours; a twin; both of these; and with the way back as well.
+ARMS: dict[str, dict[str, dict[str, object]]] = {
+    "itself": {"batch": {"across": False, "recoloured": 0.0}},
+    "recoloured": {"batch": {"across": False}},
+    "twins": {"batch": {"recoloured": 0.0}},
+    "recoloured and twins": {},
+    "recoloured, twins and there and back": {"objective": {"cycle": 0.5}},
+}
+FIGURES = {
+    "idm": ("error", "against_copying"),
+    "leakage": ("appearance",),
+    "cycle": ("cycle_ratio", "cycled"),
+    "twins": tuple(f"{kind}_{name}" for kind in ("camera", "objects") for name in ("effect", "efficiency", "edges")),
+}
+
+
+def main() -> None:
+    """Trains, measures and prints a table."""
+    given = options(__doc__, steps=500)
+    shipped, worlds = shipped_and_worlds(given)
+    config, table = SuiteConfig(capacities=(1.0,)), {}
+    for name, changes in ARMS.items():
+        model = train_arm(shipped, worlds["train"], given.steps, **changes)
+        results = run_suites(model, worlds["val"], config, list(FIGURES))
+        table[name] = {
+            score.name: [round(x, 4) for x in (score.mean, score.low, score.high)]
+            for suite, figures in FIGURES.items()
+            for score in results[suite].scores
+            if score.name in figures and score.step is None
+        }
+        print(json.dumps({name: table[name]}), flush=True)
+        if given.out:
+            given.out.write_text(json.dumps({"steps": given.steps, "arms": table}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
