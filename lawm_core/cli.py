@@ -237,15 +237,14 @@ def run_evaluate(options: argparse.Namespace) -> None:
     from lawm_core.evaluation.bench import QUICK, SuiteConfig
     from lawm_core.evaluation.report import write_report
     from lawm_core.evaluation.suites import SUITES, run_suites
-    from lawm_core.worlds.clips import ClipWorld, build_cache, cache_config
+    from lawm_core.worlds.clips import open_world
 
     model = open_model(options)
     names = list(SUITES) if options.suite == "all" else options.suite.split(",")
     config = QUICK if options.quick else SuiteConfig()
     if options.family:
         config = dataclasses.replace(config, families=tuple(options.family.split(",")))
-    home = build_cache(options.data, options.cache, cache_config(model.frames_per_second, model.frame_size))
-    world = ClipWorld(home, options.split, model.frames_per_second, model.frame_size)
+    world = open_world(options.data, options.cache, options.split, model.frames_per_second, model.frame_size)
     start = time.monotonic()
     results = run_suites(model, world, config, names, None if options.quiet else show_progress)
     about = {"name": model.name, "fingerprint": fingerprint(options.model), "weights": model.parameter_count()}

@@ -21,7 +21,7 @@ from lawm_core.training.batches import PairSource
 from lawm_core.training.losses import LatentActionConfig, LatentActionObjective
 from lawm_core.training.recipes import nano
 from lawm_core.training.trainer import Trainer
-from lawm_core.worlds.clips import ClipWorld, build_cache, cache_config
+from lawm_core.worlds.clips import ClipWorld, open_world
 
 
 def options(about: str, steps: int) -> argparse.Namespace:
@@ -38,8 +38,8 @@ def options(about: str, steps: int) -> argparse.Namespace:
 def shipped_and_worlds(given: argparse.Namespace) -> tuple[LatentActionModel, dict[str, ClipWorld]]:
     """The model whose encoder is used, and the train and val splits."""
     shipped = lawm.load_model(given.model, device=pick_device())
-    home = build_cache(given.data, given.cache, cache_config(shipped.frames_per_second, shipped.frame_size))
-    return shipped, {s: ClipWorld(home, s, shipped.frames_per_second, shipped.frame_size) for s in ("train", "val")}
+    rate, size = shipped.frames_per_second, shipped.frame_size
+    return shipped, {split: open_world(given.data, given.cache, split, rate, size) for split in ("train", "val")}
 
 
 def train_arm(

@@ -14,7 +14,7 @@ from lawm_core.runtime import pick_device
 from lawm_core.training.batches import PairSource
 from lawm_core.training.recipes import RECIPES, Recipe
 from lawm_core.training.trainer import Trainer
-from lawm_core.worlds.clips import ClipWorld, build_cache, cache_config
+from lawm_core.worlds.clips import ClipWorld, open_world
 
 
 class TrainingRun:
@@ -79,11 +79,8 @@ class TrainingRun:
     def _open_world(self, data: str | Path, cache: str | Path) -> ClipWorld:
         """The training split of a folder, decoded once."""
         model = self.recipe.model
-        config = cache_config(model.frames_per_second, model.encoder.frame_size)
         wrap = (lambda videos: tqdm(videos, desc="decoding", unit="video")) if self.show else None
-        world = ClipWorld(
-            build_cache(data, cache, config, wrap), "train", model.frames_per_second, model.encoder.frame_size
-        )
+        world = open_world(data, cache, "train", model.frames_per_second, model.encoder.frame_size, wrap)
         for name, why in world.refused.items():
             print(f"left out {name}: {why}")
         return world

@@ -67,13 +67,24 @@ def cache_config(frames_per_second: float, frame_size: int) -> ClipCacheConfig:
     return ClipCacheConfig(frames_per_second=2 * frames_per_second, short_side=frame_size * 5 // 4)
 
 
-def build_cache(folder: str | Path, cache: str | Path, config: ClipCacheConfig, progress=None) -> Path:
-    """Decodes every video of `folder` into `cache`; returns the cache's own folder, found again by content.
+def open_world(
+    folder: str | Path, cache: str | Path, split: str, frames_per_second: float, frame_size: int, progress=None
+) -> ClipWorld:
+    """The videos of one split of `folder`, decoded into `cache` on first use."""
+    home = build_cache(folder, cache, cache_config(frames_per_second, frame_size), progress, split)
+    return ClipWorld(home, split, frames_per_second, frame_size)
 
-    The name is a hash of the settings and of each file's name, size and time, so an edited folder is decoded anew. A
-    video that cannot be read is left out and named in index.json under `refused`. `progress` wraps the list of videos.
+
+def build_cache(
+    folder: str | Path, cache: str | Path, config: ClipCacheConfig, progress=None, split: str | None = None
+) -> Path:
+    """Decodes the videos of `folder` (of one split, or all) into `cache`; returns the cache's own folder.
+
+    Its name is a hash of the settings and of each file's name, size and time, so it is found again by content, and an
+    edited folder is decoded anew. A video that cannot be read is left out and named in index.json under `refused`.
+    `progress` wraps the list of videos.
     """
-    videos = list_videos(folder)
+    videos = list_videos(folder, split)
     stamp = [(p.name, s, p.stat().st_size, int(p.stat().st_mtime)) for p, s in videos if p.is_file()]
     key = hashlib.sha256(json.dumps([CACHE_VERSION, asdict(config), stamp]).encode()).hexdigest()[:16]
     home = Path(cache) / f"clips-{key}"

@@ -7,7 +7,7 @@ import torch
 
 from lawm_core.video.files import write_clip
 from lawm_core.worlds import clips as clips_module
-from lawm_core.worlds.clips import ClipCacheConfig, ClipWorld, build_cache, cache_config, list_videos
+from lawm_core.worlds.clips import ClipCacheConfig, ClipWorld, build_cache, cache_config, list_videos, open_world
 
 CONFIG = ClipCacheConfig(frames_per_second=12.0, short_side=40)
 
@@ -53,6 +53,13 @@ def test_a_changed_folder_is_decoded_anew(folder, tmp_path):
     home = build_cache(folder, tmp_path / "cache", CONFIG)
     write_clip(folder / "a.mp4", ramp(12, 0.3), 12)
     assert build_cache(folder, tmp_path / "cache", CONFIG) != home
+
+
+def test_measuring_decodes_its_own_split_alone(folder, tmp_path, monkeypatch):
+    decoded, read = [], clips_module.read_frames
+    monkeypatch.setattr(clips_module, "read_frames", lambda path, *a: decoded.append(path.name) or read(path, *a))
+    world = open_world(folder, tmp_path / "cache", "val", 6.0, 32)
+    assert decoded == ["c.mp4"] and [c.name for c in world.clips] == ["c.mp4"] and not world.refused
 
 
 def test_draws_are_clips_at_the_models_rate_and_repeat_with_the_seed(folder, tmp_path):
