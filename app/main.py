@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     except lawm.CheckpointError as error:
         print(f"lawm-explorer: {error}", file=sys.stderr)
         return BAD_MODEL
-    studio = Studio(model, options.gallery)
+    studio = Studio(model, options.gallery, lawm.fingerprint(options.model))
     page = build_page(studio, first_result(studio), read_card(options.model))
     try:
         return serve(page, studio, options.host, options.port)

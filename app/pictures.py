@@ -1,4 +1,4 @@
-"""Frames as pictures for the page: contact sheets that a browser cuts up again, and lanes side by side."""
+"""Frames as pictures for the page: contact sheets that a browser cuts up again."""
 
 from __future__ import annotations
 
@@ -8,21 +8,17 @@ import math
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
+
+import lawm_core as lawm
 
 SHEET_COLUMNS = 4
 
 
-def enlarge(frame_TCHW: Tensor, size: int) -> Tensor:
-    """Frames at `size` pixels a side, bicubic, in [0, 1]: done here so that every browser shows the same picture."""
-    return F.interpolate(frame_TCHW, size=(size, size), mode="bicubic", antialias=True).clamp(0, 1)
-
-
 def draw_sheet(frame_TCHW: Tensor, size: int, columns: int = SHEET_COLUMNS, quality: int = 90) -> bytes:
     """All frames in one JPEG, `columns` a row, row by row. One picture a lane keeps lanes in step without a codec."""
-    pixel_THWC = (enlarge(frame_TCHW, size) * 255).round().byte().permute(0, 2, 3, 1).numpy()
+    pixel_THWC = (lawm.enlarge(frame_TCHW, size) * 255).round().byte().permute(0, 2, 3, 1).numpy()
     sheet = np.zeros((math.ceil(len(pixel_THWC) / columns) * size, columns * size, 3), np.uint8)
     for i, pixel_HWC in enumerate(pixel_THWC):
         y, x = i // columns * size, i % columns * size
@@ -35,20 +31,6 @@ def draw_sheet(frame_TCHW: Tensor, size: int, columns: int = SHEET_COLUMNS, qual
 def spread_frames(frame_TCHW: Tensor, count: int) -> Tensor:
     """`count` frames spread evenly over the clip, first and last among them."""
     return frame_TCHW[torch.linspace(0, len(frame_TCHW) - 1, count).round().long()]
-
-
-def hold_last(frame_TCHW: Tensor, frames: int) -> Tensor:
-    """Exactly `frames` frames: cut, or the last one repeated."""
-    missing = max(0, frames - len(frame_TCHW))
-    return torch.cat((frame_TCHW[:frames], frame_TCHW[-1:].expand(missing, -1, -1, -1)))
-
-
-def side_by_side(lanes: list[Tensor], size: int, gap: int = 8) -> Tensor:
-    """Lanes of equal length as one wide clip with white gaps."""
-    enlarged = [enlarge(frame_TCHW, size) for frame_TCHW in lanes]
-    white = torch.ones(len(enlarged[0]), 3, size, gap)
-    parts = [part for lane in enlarged for part in (white, lane)][1:]
-    return torch.cat(parts, dim=3)
 
 
 def data_uri(jpeg: bytes) -> str:

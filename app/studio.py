@@ -23,12 +23,13 @@ import torch
 import lawm_core as lawm
 from app.cache import ByteCache
 from app.gallery import Gallery, read_gallery
-from app.pictures import SHEET_COLUMNS, draw_sheet, hold_last, side_by_side, spread_frames
+from app.pictures import SHEET_COLUMNS, draw_sheet, spread_frames
 
 FRAMES = 16  # of a clip: what the models are trained on
 TILE_PIXELS = 320  # a frame's side on the page
 THUMB_PIXELS, THUMB_FRAMES = 96, 6
-EXPORT_PIXELS, EXPORTS_KEPT = 256, 40
+EXPORTS_KEPT = 40
+EXPORT_ENDS = {"video": ".mp4", "latents": ".npz", "recipe": ".json"}
 
 Progress = Callable[[float, str], None]
 
@@ -47,10 +48,12 @@ class TransferView:
     """A transfer and everything the page shows of it.
 
     lanes: source, target, transfer and control. effect_T: mean absolute difference between transfer and control, for
-    each frame: where in time the actions act. key: the same for the same request, whoever asks.
+    each frame: where in time the actions act. key: the same for the same request, whoever asks. recipe: how to make it
+    again.
     """
 
     key: str
+    recipe: lawm.Recipe
     source: lawm.Clip
     target: lawm.Clip
     result: lawm.Transfer
@@ -72,23 +75,25 @@ class TransferView:
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """Files to take home: the four lanes side by side, and the latent actions with their recipe."""
+    """Files to take home: the lanes side by side, the latent actions, and the recipe that makes both again."""
 
     video: Path
     latents: Path
+    recipe: Path
 
 
 class Studio:
-    """One model, one gallery, and what has been opened and computed with them."""
+    """One model, one gallery, and what has been opened and computed with them. mark: the model's fingerprint."""
 
     def __init__(
         self,
         model: lawm.LatentActionModel,
         gallery_folder: str | Path,
+        mark: str = "",
         clip_cache_bytes: int = 64 * 2**20,
         view_cache_bytes: int = 128 * 2**20,
     ) -> None:
-        self.model = model
+        self.model, self.mark = model, mark
         self.gallery: Gallery = read_gallery(gallery_folder)
         self.clips: ByteCache[lawm.Clip] = ByteCache(clip_cache_bytes)
         self.views: ByteCache[TransferView] = ByteCache(view_cache_bytes)
@@ -101,7 +106,7 @@ class Studio:
     def open_clip(self, path: str | Path, start_seconds: float | None = 0.0) -> lawm.Clip:
         """A clip at the model's rate and size. Raises lawm.VideoError for files, ValueError for moments."""
         path, start = Path(path), checked_start(start_seconds)
-        key = (content_hash(path), path.name, start)
+        key = (lawm.content_hash(path), path.name, start)
         clip = self.clips.get(key)
         if clip is None:
             clip = self._read(path, start, self.model.frame_size)
@@ -151,36 +156,45 @@ class Studio:
         report(0.0, "Reading both clips")
         clips = self.open_clip(source, source_start), self.open_clip(target, target_start)
         family, capacity = family or self.model.families[0], checked_capacity(capacity)
-        hashes = content_hash(Path(source)), content_hash(Path(target))
-        recipe = (*hashes, *((c.name, c.start_seconds) for c in clips), self.model.name, family, capacity)
-        key = hashlib.sha256(repr(recipe).encode()).hexdigest()[:16]
+        references = [self._refer(path, clip) for path, clip in zip((source, target), clips, strict=True)]
+        recipe = lawm.Recipe(
+            model=self.model.name,
+            fingerprint=self.mark,
+            family=family,
+            capacity=capacity,
+            source=references[0],
+            target=references[1],
+        )
+        key = hashlib.sha256(recipe.to_json().encode()).hexdigest()[:16]
         view = self.views.get(key)
         if view is None:
-            view = self._compute(key, *clips, family, capacity, lambda f, what: report(0.1 + 0.8 * f, what))
+            view = self._compute(key, recipe, *clips, lambda f, what: report(0.1 + 0.8 * f, what))
             view = self.views.keep(key, view, view.size_bytes)
         report(1.0, "Done")
         return view
 
     def _compute(
-        self, key: str, source: lawm.Clip, target: lawm.Clip, family: str, capacity: float, report: Progress
+        self, key: str, recipe: lawm.Recipe, source: lawm.Clip, target: lawm.Clip, report: Progress
     ) -> TransferView:
         with self._model_lock:
-            result = lawm.transfer(self.model, source, target, family=family, capacity=capacity, progress=report)
+            result = lawm.perform(self.model, recipe, source, target, report)
         report(1.0, "Drawing")
-        lanes = {
-            "source": source.frame_TCHW,
-            "target": target.frame_TCHW[: len(result.frame_TCHW)],
-            "transfer": result.frame_TCHW,
-            "control": result.control_TCHW,
-        }
+        lanes = lawm.lanes(result, source, target)
         effect_T = (result.frame_TCHW - result.control_TCHW).abs().mean(dim=(1, 2, 3))
         return TransferView(
             key=key,
+            recipe=recipe,
             source=source,
             target=target,
             result=result,
             lanes=tuple(Lane(name=n, sheet=draw_sheet(f, TILE_PIXELS), frames=len(f)) for n, f in lanes.items()),
             effect_T=tuple(effect_T.tolist()),
+        )
+
+    @staticmethod
+    def _refer(path: str | Path, clip: lawm.Clip) -> lawm.ClipReference:
+        return lawm.ClipReference(
+            file=clip.name, sha256=lawm.content_hash(Path(path)), start_seconds=clip.start_seconds, frames=FRAMES
         )
 
     # ---- taking it home ---------------------------------------------------------------------------------------------
@@ -189,9 +203,9 @@ class Studio:
         """Writes the files of a result, once; the oldest results' files go when there are many."""
         folder = Path(self._exports.name) / view.key
         name = f"{plain_stem(view.source.name)}-on-{plain_stem(view.target.name)}"
-        export = Export(video=folder / f"{name}.mp4", latents=folder / f"{name}.npz")
+        export = Export(**{kind: folder / f"{name}{end}" for kind, end in EXPORT_ENDS.items()})
         with self._export_lock:
-            if not (export.video.is_file() and export.latents.is_file()):
+            if not all(path.is_file() for path in vars(export).values()):
                 folder.mkdir(exist_ok=True)
                 write_export(export, view)
                 forget_oldest(folder.parent, EXPORTS_KEPT)
@@ -199,34 +213,20 @@ class Studio:
 
 
 def write_export(export: Export, view: TransferView) -> None:
-    """The mp4 of four lanes side by side, and the npz of latents, scores and recipe."""
-    result, frames = view.result, view.frames
-    lanes = [view.source.frame_TCHW, view.target.frame_TCHW, result.frame_TCHW, result.control_TCHW]
-    wide_TCHW = side_by_side([hold_last(lane, frames) for lane in lanes], EXPORT_PIXELS)
-    lawm.write_clip(export.video, wide_TCHW, view.source.frames_per_second)
-    recipe = {
-        role: {"file": clip.name, "start_seconds": clip.start_seconds, "frames_per_second": clip.frames_per_second}
-        for role, clip in (("source", view.source), ("target", view.target))
-    }
-    settings = {name: getattr(result, name) for name in ("family", "capacity", "context_frames", "scores")}
+    """The mp4 of all lanes side by side, the npz of latents with their recipe, and the recipe itself."""
+    frame_TCHW = lawm.film(view.result, view.source, view.target)
+    lawm.write_clip(export.video, frame_TCHW, view.source.frames_per_second)
+    recipe, scores = view.recipe.to_json(), json.dumps(view.result.scores)
     np.savez_compressed(
-        export.latents, action_UA=result.action_UA.numpy(), recipe=np.array(json.dumps({**recipe, **settings}))
+        export.latents, action_UA=view.result.action_UA.numpy(), recipe=np.array(recipe), scores=np.array(scores)
     )
+    export.recipe.write_text(recipe, encoding="utf-8")
 
 
 def forget_oldest(folder: Path, keep: int) -> None:
     """Deletes all but the `keep` newest sub-folders."""
     for old in sorted(folder.iterdir(), key=lambda p: p.stat().st_mtime, reverse=True)[keep:]:
         shutil.rmtree(old, ignore_errors=True)
-
-
-def content_hash(path: Path) -> str:
-    """What is in a file, whatever its name. Raises lawm.VideoError when it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        raise lawm.VideoError(f"{path.name} cannot be read; choose a clip or upload the video again.") from None
 
 
 def checked_start(start_seconds: float | None) -> float:

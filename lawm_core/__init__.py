@@ -15,22 +15,40 @@ Layers, each may import those to its right only (a test holds it):
 cli > training, evaluation > checkpoint > model > models, worlds > video > contracts, runtime, schema.
 """
 
-from lawm_core.checkpoint import list_models, load_model, save_model
+from lawm_core.checkpoint import fingerprint, list_models, load_model, save_model
 from lawm_core.contracts import CheckpointError, Clip, Rollout, Transfer, VideoError
-from lawm_core.evaluation.transfer import transfer
+from lawm_core.evaluation.library import ActionLibrary, load_library
+from lawm_core.evaluation.recipe import ClipReference, Recipe, content_hash, film, lanes, perform
+from lawm_core.evaluation.script import ActionScript, ScriptStep, Term
+from lawm_core.evaluation.transfer import apply_actions, transfer
 from lawm_core.model import LatentActionModel, ModelConfig
 from lawm_core.video.files import read_clip, write_clip
+from lawm_core.video.film import enlarge
 
 __all__ = [
+    "ActionLibrary",
+    "ActionScript",
     "CheckpointError",
     "Clip",
+    "ClipReference",
     "LatentActionModel",
     "ModelConfig",
+    "Recipe",
     "Rollout",
+    "ScriptStep",
+    "Term",
     "Transfer",
     "VideoError",
+    "apply_actions",
+    "content_hash",
+    "enlarge",
+    "film",
+    "fingerprint",
+    "lanes",
     "list_models",
+    "load_library",
     "load_model",
+    "perform",
     "read_clip",
     "save_model",
     "transfer",

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from lawm_core.contracts import CheckpointError, Clip, VideoError
 
+GALLERY = Path(__file__).resolve().parent.parent / "assets" / "gallery"
 USAGE, BAD_VIDEO, BAD_MODEL = 2, 3, 4
 
 
@@ -78,6 +79,22 @@ def build_parser() -> argparse.ArgumentParser:
     two.add_argument("--frames", type=int, help="frames to use (default: to the end, at most 600)")
     model_options(two)
 
+    again = command("replay", run_replay, "Make a result anew from the recipe that came with it, to the same bytes.")
+    again.add_argument("recipe", type=Path, help="recipe.json, as the page's download has it")
+    again.add_argument("--out", type=Path, required=True, help="video with all lanes side by side")
+    again.add_argument(
+        "--videos", type=Path, action="append", default=[], help="a folder with the recipe's clips; may be repeated"
+    )
+    again.add_argument("--model", help="a shipped model's name or a model folder (default: the recipe's)")
+    again.add_argument("--device", default="auto")
+
+    shelf = command("library", run_library, "Lay the latent actions of a folder of videos out as a map.")
+    shelf.add_argument("folder", type=Path)
+    shelf.add_argument("--out", type=Path, required=True, help="folder of the library, as assets/library")
+    shelf.add_argument("--frames", type=int, default=120, help="the most that are taken of one clip (default 120)")
+    shelf.add_argument("--quiet", action="store_true", help="no progress")
+    model_options(shelf)
+
     command("models", run_models, "List the shipped models as JSON, the default first.")
 
     three = command("train", run_train, "Train one stage of a recipe, or all of them, on a folder of videos.")
@@ -116,8 +133,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run_transfer(options: argparse.Namespace) -> None:
     """Writes the four lanes side by side and prints the scores."""
-    import torch
-
+    from lawm_core.evaluation.recipe import film
     from lawm_core.evaluation.transfer import transfer
     from lawm_core.video.files import write_clip
 
@@ -126,13 +142,7 @@ def run_transfer(options: argparse.Namespace) -> None:
     result = transfer(
         model, source, target, family=options.family, capacity=options.capacity, context_frames=options.context
     )
-    lanes = [
-        source.frame_TCHW,
-        repeat_last(target.frame_TCHW, len(source.frame_TCHW)),
-        result.frame_TCHW,
-        result.control_TCHW,
-    ]
-    write_clip(options.out, torch.cat(lanes, dim=3), model.frames_per_second)
+    write_clip(options.out, film(result, source, target), model.frames_per_second)
     report = {
         "model": model.name,
         "family": result.family,
@@ -149,12 +159,6 @@ def run_transfer(options: argparse.Namespace) -> None:
     if options.json:
         options.json.write_text(text + "\n", encoding="utf-8")
     print(text)
-
-
-def repeat_last(frame_TCHW, frames: int):
-    """The clip cut to, or its last frame repeated up to, so many frames."""
-    missing = max(0, frames - len(frame_TCHW))
-    return frame_TCHW[:frames] if not missing else frame_TCHW[[*range(len(frame_TCHW)), *[-1] * missing]]
 
 
 def run_actions(options: argparse.Namespace) -> None:
@@ -180,6 +184,36 @@ def run_actions(options: argparse.Namespace) -> None:
     with options.out.open("wb") as out:
         np.savez_compressed(out, action_UA=action_UA.cpu().numpy(), settings=json.dumps(settings))
     print(json.dumps({**settings, "actions": list(action_UA.shape), "out": str(options.out)}))
+
+
+def run_replay(options: argparse.Namespace) -> None:
+    """Writes the recipe's film."""
+    from lawm_core.checkpoint import fingerprint, load_model
+    from lawm_core.evaluation.recipe import Recipe, replay
+    from lawm_core.runtime import pick_device
+    from lawm_core.video.files import write_clip
+
+    recipe = Recipe.from_json(options.recipe.read_text(encoding="utf-8"))
+    name = options.model or recipe.model
+    folders = [*options.videos, options.recipe.parent, GALLERY]
+    model = load_model(name, device=pick_device(options.device))
+    result, frame_TCHW = replay(model, fingerprint(name), recipe, folders)
+    write_clip(options.out, frame_TCHW, model.frames_per_second)
+    print(json.dumps({"out": str(options.out), "frames": len(frame_TCHW), "scores": result.scores}))
+
+
+def run_library(options: argparse.Namespace) -> None:
+    """Builds a library with progress; a build that was stopped goes on."""
+    from lawm_core.evaluation.librarian import build_library
+    from lawm_core.evaluation.library import LibraryConfig
+
+    model = open_model(options)
+    config = LibraryConfig(family=options.family or model.families[0], capacity=options.capacity, frames=options.frames)
+    progress = None if options.quiet else show_progress
+    library = build_library(model, options.folder, options.out, config, options.model, progress)
+    for name, why in library.index.refused.items():
+        print(f"left out {name}: {why}", file=sys.stderr)
+    print(json.dumps({"out": str(options.out), "clips": len(library.index.clips), "actions": len(library)}))
 
 
 def run_models(options: argparse.Namespace) -> None:

@@ -1,13 +1,16 @@
 """The command line as a person meets it: results on stdout, one line on stderr, honest exit codes."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from lawm_core.checkpoint import load_model, save_model
+from lawm_core.checkpoint import fingerprint, load_model, save_model
 from lawm_core.cli import main
+from lawm_core.evaluation.library import load_library
+from lawm_core.evaluation.recipe import ClipReference, Recipe, content_hash
 from lawm_core.video.files import read_clip, write_clip
 
 
@@ -52,6 +55,34 @@ def test_actions_are_saved_with_their_settings(model_folder, videos, tmp_path, c
     saved = np.load(out, allow_pickle=False)
     settings = json.loads(str(saved["settings"]))
     assert saved["action_UA"].shape == (11, 8) and settings["capacity"] == 0.5 and settings["video"] == "one.mp4"
+
+
+def test_a_library_of_a_folder(model_folder, videos, tmp_path, capsys):
+    code = main(["library", str(tmp_path), "--out", str(tmp_path / "shelf"), "--model", model_folder, "--frames", "6"])
+    printed = json.loads(capsys.readouterr().out)
+    assert code == 0 and (printed["clips"], printed["actions"]) == (2, 10)
+    assert len(load_library(tmp_path / "shelf")) == 10
+
+
+def test_a_recipe_is_replayed(model_folder, videos, tmp_path, capsys):
+    one, two = (Path(v) for v in videos)
+    references = [ClipReference(file=p.name, sha256=content_hash(p), frames=4) for p in (one, two)]
+    recipe = Recipe(
+        model="tiny", fingerprint=fingerprint(model_folder), family="noisy", capacity=1.0,
+        source=references[0], target=references[1],
+    )  # fmt: skip
+    (tmp_path / "recipe.json").write_text(recipe.to_json())
+    out = ["--model", model_folder, "--out"]
+    assert main(["replay", str(tmp_path / "recipe.json"), *out, str(tmp_path / "a.mp4")]) == 0
+    assert main(["transfer", *videos, *out, str(tmp_path / "b.mp4"), "--frames", "4"]) == 0
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+
+
+def test_a_model_is_packed_for_shipping(model_folder, tmp_path, capsys):
+    assert main(["pack", model_folder, str(tmp_path / "packed")]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["bytes"] < 0.75 * sum(p.stat().st_size for p in Path(model_folder).glob("*.safetensors"))
+    assert load_model(tmp_path / "packed").families == ("noisy",)
 
 
 def test_train_and_resume_make_a_model_that_loads(tmp_path, capsys, monkeypatch):

@@ -52,6 +52,7 @@ class Parts:
     facts: gr.HTML
     download: gr.DownloadButton
     latents: gr.DownloadButton
+    recipe: gr.DownloadButton
     source: Side
     target: Side
 
@@ -63,7 +64,7 @@ class Parts:
     @property
     def answer(self) -> list:
         """What a transfer fills."""
-        return [self.lanes, self.facts, self.message, self.pairs, self.download, self.latents]
+        return [self.lanes, self.facts, self.message, self.pairs, self.download, self.latents, self.recipe]
 
     @property
     def running(self) -> dict:
@@ -114,7 +115,7 @@ def build_parts(studio: Studio, first: TransferView | None) -> Parts:
         )
         run = gr.Button("Transfer", variant="primary", elem_id="run-transfer", scale=1, min_width=160)
     facts = build_facts(first, "facts")
-    download, latents = build_downloads(studio.export(first) if first else None)
+    download, latents, recipe = build_downloads(studio.export(first) if first else None)
     with gr.Row(elem_classes="sides"):
         source = build_side(studio, "source", "The clip that the actions are read from.", opening and opening.source)
         target = build_side(studio, "target", "The clip whose first frame they act on.", opening and opening.target)
@@ -128,6 +129,7 @@ def build_parts(studio: Studio, first: TransferView | None) -> Parts:
         facts=facts,
         download=download,
         latents=latents,
+        recipe=recipe,
         source=source,
         target=target,
     )
@@ -144,13 +146,14 @@ def build_pairs(gallery: Gallery, opening: GalleryPair | None) -> gr.HTML:
     return build_choices(items, chosen, len(rows), "Start from a pair", "pairs", visible=bool(items))
 
 
-def build_downloads(files: Export | None) -> tuple[gr.DownloadButton, gr.DownloadButton]:
+def build_downloads(files: Export | None) -> tuple[gr.DownloadButton, ...]:
     """What can be taken home."""
     ready = {"size": "sm", "interactive": files is not None}
     with gr.Row(elem_classes="downloads"):
         return (
             gr.DownloadButton("Download video", files and files.video, elem_id="download", **ready),
             gr.DownloadButton("Download latents (.npz)", files and files.latents, elem_id="download-latents", **ready),
+            gr.DownloadButton("Download recipe (.json)", files and files.recipe, elem_id="download-recipe", **ready),
         )
 
 
@@ -253,15 +256,16 @@ def name_transfer(studio: Studio) -> Callable[..., Iterator[tuple]]:
                 progress=lambda fraction, what: progress(fraction, desc=what),
             )
         except Exception as error:
-            yield (gr.skip(), gr.skip(), message_value(tell(error)), gr.skip(), gr.skip(), gr.skip())
+            yield (gr.skip(), gr.skip(), message_value(tell(error)), *[gr.skip()] * 4)
             return
         index = studio.gallery.pair_index(chosen_key(source), chosen_key(target))
         pair = choice_value(None if index is None else str(index))
         page = lanes_value(view), facts_value(view), message_value(), pair
         waiting = gr.update(interactive=False)
-        yield (*page, waiting, waiting)  # the lanes first: writing files takes a moment more
+        yield (*page, waiting, waiting, waiting)  # the lanes first: writing files takes a moment more
         files = studio.export(view)
-        yield (*page, gr.update(value=files.video, interactive=True), gr.update(value=files.latents, interactive=True))
+        ready = (gr.update(value=path, interactive=True) for path in (files.video, files.latents, files.recipe))
+        yield (*page, *ready)
 
     return transfer
 

@@ -18,3 +18,13 @@ def umap_places(vector_XA: Tensor, seed: int = 0) -> Tensor:
     neighbours = min(15, len(vector_XA) - 1)
     mapped = UMAP(n_neighbors=neighbours, random_state=seed, n_jobs=1).fit_transform(vector_XA.float().cpu().numpy())
     return torch.from_numpy(mapped)
+
+
+def pca_places(vector_XA: Tensor) -> Tensor:
+    """Each vector on the two directions in which all vary most, place_X2; at once, where UMAP takes seconds."""
+    centred_XA = vector_XA.float() - vector_XA.float().mean(dim=0)
+    _, _, direction_AA = torch.linalg.svd(centred_XA.cpu(), full_matrices=False)
+    direction_2A = direction_AA[:2]
+    # A direction's sign is free; fixed here, so that a map does not flip between machines.
+    most_2 = direction_2A.abs().argmax(dim=1, keepdim=True)
+    return centred_XA.cpu() @ (direction_2A * direction_2A.gather(1, most_2).sign()).T

@@ -68,6 +68,36 @@ def transfer(
     )
 
 
+@torch.inference_mode()
+def apply_actions(
+    model: LatentActionModel, target: Clip, action_UA: Tensor, *, family: str | None = None, capacity: float = 1.0
+) -> Transfer:
+    """The target's first frame rolled forward under U given actions, wherever they come from; U + 1 frames.
+
+    Scores: `action_effect` as in `transfer`. Raises ValueError for a clip of another size than the model's, and for
+    actions of another width or none at all.
+    """
+    check_size(model, "target", target)
+    settings = {"family": family or model.families[0], "capacity": capacity}
+    width = model.member(family).bottleneck.config.action_width
+    if action_UA.ndim != 2 or len(action_UA) < 1 or action_UA.shape[1] != width or not action_UA.isfinite().all():
+        raise ValueError(f"actions came as {tuple(action_UA.shape)}; needed: at least one, of {width} finite numbers.")
+    state_B1ND = model.encode(target.frame_TCHW[None, :1].to(model.device))
+    action_BUA = action_UA[None].to(model.device, torch.float32)
+    rest_BUA = still_actions(model, state_B1ND, action_BUA.shape[1], **settings)
+    both_B1ND = state_B1ND.expand(2, -1, -1, -1)
+    future_BUND = model.rollout(both_B1ND, torch.cat((action_BUA, rest_BUA)), **settings)
+    frame_BTCHW = model.decode(torch.cat((both_B1ND, future_BUND), dim=1)).cpu()
+    return Transfer(
+        frame_TCHW=frame_BTCHW[0],
+        control_TCHW=frame_BTCHW[1],
+        action_UA=action_UA.cpu(),
+        context_frames=1,
+        scores={"action_effect": (frame_BTCHW[0] - frame_BTCHW[1]).abs().mean().item()},
+        **settings,
+    )
+
+
 def still_actions(
     model: LatentActionModel, state_B1ND: Tensor, transitions: int, family: str, capacity: float
 ) -> Tensor:
@@ -92,12 +122,8 @@ def score_transfer(
 
 def check_clips(model: LatentActionModel, source: Clip, target: Clip, context_frames: int) -> None:
     """Raises ValueError that says what came and what is needed."""
-    for role, clip in (("source", source), ("target", target)):
-        size = tuple(clip.frame_TCHW.shape[1:])
-        if size != (3, model.frame_size, model.frame_size):
-            raise ValueError(
-                f"the {role} has frames of {size}; {model.name} needs (3, {model.frame_size}, {model.frame_size})."
-            )
+    check_size(model, "source", source)
+    check_size(model, "target", target)
     if source.frame_TCHW.shape[0] < 2:
         raise ValueError("the source has 1 frame; a latent action needs at least 2.")
     most = min(target.frame_TCHW.shape[0], source.frame_TCHW.shape[0] - 1)
@@ -105,4 +131,13 @@ def check_clips(model: LatentActionModel, source: Clip, target: Clip, context_fr
         raise ValueError(
             f"context_frames came as {context_frames}; needed: 1 to {most}, so that the source's "
             "actions have something left to do."
+        )
+
+
+def check_size(model: LatentActionModel, role: str, clip: Clip) -> None:
+    """Raises ValueError where the clip is not as large as the model's frames."""
+    size = tuple(clip.frame_TCHW.shape[1:])
+    if size != (3, model.frame_size, model.frame_size):
+        raise ValueError(
+            f"the {role} has frames of {size}; {model.name} needs (3, {model.frame_size}, {model.frame_size})."
         )

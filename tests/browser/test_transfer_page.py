@@ -1,12 +1,15 @@
 """What a person can do on the first tab, done by a browser. Opening a page also checks console and network."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
 from playwright.sync_api import Page
 
 import lawm_core as lawm
+from tests.browser.conftest import ROOT
 
 pytestmark = pytest.mark.browser
 LANES = ["source", "target", "transfer", "control"]
@@ -190,13 +193,17 @@ def test_names_that_look_like_code_stay_words(open_page, good_video):
 
 def test_the_result_can_be_taken_home(open_page, tmp_path):
     page = open_page()
-    for button, suffix in (("download", ".mp4"), ("download-latents", ".npz")):
+    for button, suffix in (("download", ".mp4"), ("download-latents", ".npz"), ("download-recipe", ".json")):
         with page.expect_download() as waiting:
             page.click(f"#{button}")
         assert waiting.value.suggested_filename.endswith(suffix)
         waiting.value.save_as(tmp_path / f"taken{suffix}")
     clip = lawm.read_clip(tmp_path / "taken.mp4", frames_per_second=6, size=64, trusted=True)
     assert len(clip.frame_TCHW) == 16
+    # Whoever has the recipe makes the same bytes.
+    command = [sys.executable, "-m", "lawm_core", "replay", tmp_path / "taken.json", "--out", tmp_path / "again.mp4"]
+    subprocess.run(command, check=True, cwd=ROOT, capture_output=True)
+    assert (tmp_path / "again.mp4").read_bytes() == (tmp_path / "taken.mp4").read_bytes()
 
 
 @pytest.mark.parametrize(("width", "columns"), [(390, 2), (768, 2), (1280, 4)])

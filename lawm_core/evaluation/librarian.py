@@ -1,0 +1,136 @@
+"""Builds a library of latent actions from a folder of videos."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lawm_core.checkpoint import atomic_path, fingerprint, write_tensors, write_text
+from lawm_core.contracts import VideoError
+from lawm_core.evaluation.library import FORMAT, ActionLibrary, LibraryClip, LibraryConfig, LibraryIndex
+from lawm_core.evaluation.meaning import read_motion
+from lawm_core.evaluation.projection import pca_places, umap_places
+from lawm_core.model import LatentActionModel
+from lawm_core.video.files import read_clip
+from lawm_core.worlds.clips import list_videos
+
+FEWEST = 4  # transitions that make a map
+
+
+def build_library(
+    model: LatentActionModel,
+    folder: str | Path,
+    out: str | Path,
+    config: LibraryConfig | None = None,
+    name: str | Path | None = None,
+    progress: Callable[[float, str], None] | None = None,
+) -> ActionLibrary:
+    """Infers the actions of every video in `folder` and lays them out in `out`; `name` is what the model was loaded by.
+
+    Each clip that is done is kept under OUT/parts, so that a build which was stopped goes on where it was. Videos that
+    cannot be used are left out and named in the index. Raises ValueError where too few transitions are found.
+    """
+    config, out, report = config or LibraryConfig(), Path(out), progress or (lambda fraction, what: None)
+    model.member(config.family)
+    mark, parts = fingerprint(name), out / "parts"
+    parts.mkdir(parents=True, exist_ok=True)
+    stamp = json.dumps([FORMAT, mark, asdict(config)])
+    if not (parts / "of.json").is_file() or (parts / "of.json").read_text() != stamp:
+        for old in parts.glob("*.npz"):
+            old.unlink()
+        write_text(parts / "of.json", stamp)
+    videos, found, refused = [path for path, _ in list_videos(folder)], [], {}
+    for i, path in enumerate(videos):
+        report(0.8 * i / len(videos), path.name)
+        try:
+            found.append((path.name, read_part(model, path, parts, config)))
+        except VideoError as error:
+            refused[path.name] = str(error)
+    report(0.8, "laying out")
+    library = join_parts(model, mark, found, refused, out, config)
+    report(1.0, "done")
+    return library
+
+
+def read_part(model: LatentActionModel, path: Path, parts: Path, config: LibraryConfig) -> dict[str, np.ndarray]:
+    """One clip's actions, motions and small frames, from disk if they are there."""
+    stat = path.stat()
+    kept = parts / f"{path.name}.{stat.st_size}.{stat.st_mtime_ns}.npz"
+    if not kept.is_file():
+        clip = read_clip(
+            path, frames_per_second=model.frames_per_second, size=model.frame_size, num_frames=config.frames
+        )
+        with torch.inference_mode():
+            state_BTND = model.encode(clip.frame_TCHW[None].to(model.device))
+            action_UA = model.infer_actions(state_BTND, family=config.family, capacity=config.capacity)[0]
+        motion = read_motion(model, state_BTND[0, :-1], state_BTND[0, 1:], config.family)
+        size = (config.thumb_pixels, config.thumb_pixels)
+        small = torch.nn.functional.interpolate(clip.frame_TCHW, size=size, mode="bilinear", antialias=True)
+        arrays = {
+            "action_UA": action_UA.cpu().numpy(),
+            "motion_U6": motion.stacked().cpu().numpy(),
+            "thumb_THWC": (small.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy(),
+        }
+        with atomic_path(kept) as part, open(part, "wb") as file:
+            np.savez(file, **arrays)
+    with np.load(kept, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def join_parts(
+    model: LatentActionModel,
+    mark: str,
+    found: list[tuple[str, dict[str, np.ndarray]]],
+    refused: dict[str, str],
+    out: Path,
+    config: LibraryConfig,
+) -> ActionLibrary:
+    """Lays all clips out together and writes the library's three files."""
+    counts = [len(part["action_UA"]) for _, part in found]
+    if sum(counts) < FEWEST:
+        raise ValueError(f"{sum(counts)} transitions were found in {len(found)} videos; a map needs {FEWEST}.")
+    action_PA = torch.from_numpy(np.concatenate([part["action_UA"] for _, part in found])).float()
+    tensors = {
+        "action_PA": action_PA,
+        "clip_P": torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts)),
+        "frame_P": torch.cat([torch.arange(count) for count in counts]),
+        "umap_P2": umap_places(action_PA),
+        "pca_P2": pca_places(action_PA),
+        "motion_P6": torch.from_numpy(np.concatenate([part["motion_U6"] for _, part in found])).float(),
+    }
+    thumb_FHWC = np.concatenate([part["thumb_THWC"] for _, part in found])
+    first_thumbs = np.cumsum([0, *(len(part["thumb_THWC"]) for _, part in found)])
+    index = LibraryIndex(
+        model=model.name,
+        fingerprint=mark,
+        frames_per_second=model.frames_per_second,
+        config=config,
+        clips=tuple(
+            LibraryClip(name=name, frames=count + 1, first_thumb=int(first))
+            for (name, _), count, first in zip(found, counts, first_thumbs, strict=False)
+        ),
+        thumbs_across=max(1, round(len(thumb_FHWC) ** 0.5)),
+        refused=refused,
+    )
+    write_sprite(out / "sprite.webp", thumb_FHWC, index.thumbs_across)
+    write_tensors(out / "library.safetensors", {n: t.contiguous() for n, t in tensors.items()})
+    write_text(out / "library.json", json.dumps({"format": FORMAT, **asdict(index)}, indent=1) + "\n")
+    return ActionLibrary(index=index, sprite=out / "sprite.webp", **tensors)
+
+
+def write_sprite(path: Path, thumb_FHWC: np.ndarray, across: int) -> None:
+    """All small frames in one picture, row by row."""
+    import imageio.v3 as imageio
+
+    frames, height, width, _ = thumb_FHWC.shape
+    down = -(-frames // across)
+    sheet = np.zeros((down * across, height, width, 3), np.uint8)
+    sheet[:frames] = thumb_FHWC
+    sheet = sheet.reshape(down, across, height, width, 3).swapaxes(1, 2).reshape(down * height, across * width, 3)
+    with atomic_path(path) as part:
+        Path(part).write_bytes(imageio.imwrite("<bytes>", sheet, extension=".webp", quality=75))
