@@ -9,16 +9,17 @@ import gradio as gr
 from app.components import build_piece
 from app.components.choices import gallery_style
 from app.pictures import data_uri
-from app.studio import Studio, TransferView
+from app.studio import Studio
 from app.tabs.about import build_about_tab
 from app.tabs.transfer import build_transfer_tab
+from app.views import View
 
 NAME = "LAWM Explorer"
 PROMISE = "Read the actions out of one video, and let them happen in another."
 FOLDER = Path(__file__).parent
 
 
-def build_page(studio: Studio, first: TransferView | None, card: str | None = None) -> gr.Blocks:
+def build_page(studio: Studio, first: View | None, card: str | None = None) -> gr.Blocks:
     """Every tab, in order. `first` is the result that is on the page when it opens."""
     with gr.Blocks(title=NAME, analytics_enabled=False, delete_cache=(600, 3600)) as page:
         build_header(studio)

@@ -16,7 +16,8 @@ import gradio as gr  # noqa: E402
 
 import lawm_core as lawm  # noqa: E402
 from app.layout import NAME, build_page, read_look  # noqa: E402
-from app.studio import Studio, TransferView  # noqa: E402
+from app.studio import Studio  # noqa: E402
+from app.views import View  # noqa: E402
 
 BAD_MODEL = 4  # exit status
 NO_PORT = 5
@@ -51,7 +52,7 @@ def read_options(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def first_result(studio: Studio) -> TransferView | None:
+def first_result(studio: Studio) -> View | None:
     """The first pair's transfer, so that the page opens with something to look at."""
     if not studio.gallery.pairs:
         return None

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -21,56 +22,21 @@ import numpy as np
 import torch
 
 import lawm_core as lawm
+from app.atlas import Atlas
 from app.cache import ByteCache
 from app.gallery import Gallery, read_gallery
-from app.pictures import SHEET_COLUMNS, draw_sheet, spread_frames
+from app.pictures import draw_sheet, spread_frames
+from app.views import Shown, View, draw_lane, draw_result, effect
 
 FRAMES = 16  # of a clip: what the models are trained on
-TILE_PIXELS = 320  # a frame's side on the page
 THUMB_PIXELS, THUMB_FRAMES = 96, 6
+PREVIEW_STEPS = 8
 EXPORTS_KEPT = 40
 EXPORT_ENDS = {"video": ".mp4", "latents": ".npz", "recipe": ".json"}
 
+log = logging.getLogger(__name__)
+
 Progress = Callable[[float, str], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Lane:
-    """One of the four clips shown in step: a sheet of `frames` frames."""
-
-    name: str
-    sheet: bytes
-    frames: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class TransferView:
-    """A transfer and everything the page shows of it.
-
-    lanes: source, target, transfer and control. effect_T: mean absolute difference between transfer and control, for
-    each frame: where in time the actions act. key: the same for the same request, whoever asks. recipe: how to make it
-    again.
-    """
-
-    key: str
-    recipe: lawm.Recipe
-    source: lawm.Clip
-    target: lawm.Clip
-    result: lawm.Transfer
-    lanes: tuple[Lane, ...]
-    effect_T: tuple[float, ...]
-    columns: int = SHEET_COLUMNS
-    tile_pixels: int = TILE_PIXELS
-
-    @property
-    def frames(self) -> int:
-        """Frames of the transfer."""
-        return len(self.effect_T)
-
-    @property
-    def size_bytes(self) -> int:
-        """What keeping this costs; the clips themselves are counted where they are kept."""
-        return sum(len(lane.sheet) for lane in self.lanes) + 2 * self.result.frame_TCHW.nbytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,16 +56,28 @@ class Studio:
         model: lawm.LatentActionModel,
         gallery_folder: str | Path,
         mark: str = "",
+        library_folder: str | Path | None = None,
         clip_cache_bytes: int = 64 * 2**20,
         view_cache_bytes: int = 128 * 2**20,
     ) -> None:
         self.model, self.mark = model, mark
         self.gallery: Gallery = read_gallery(gallery_folder)
         self.clips: ByteCache[lawm.Clip] = ByteCache(clip_cache_bytes)
-        self.views: ByteCache[TransferView] = ByteCache(view_cache_bytes)
+        self.views: ByteCache[View] = ByteCache(view_cache_bytes)
+        self.atlas = self._open_atlas(library_folder)
         self._model_lock = Lock()  # one computation at a time: two would only slow each other down
         self._export_lock = Lock()
         self._exports = tempfile.TemporaryDirectory(prefix="lawm-explorer-")
+
+    def _open_atlas(self, folder: str | Path | None) -> Atlas | None:
+        """The action map, where there is one that this very model made."""
+        if folder is None or not (Path(folder) / "library.json").is_file():
+            return None
+        library = lawm.load_library(folder)
+        if library.index.fingerprint != self.mark:
+            log.warning("The library in %s was made by other weights than the model's; the map is left out.", folder)
+            return None
+        return Atlas(self.model, library, self.gallery.folder)
 
     # ---- clips ------------------------------------------------------------------------------------------------------
 
@@ -150,7 +128,7 @@ class Studio:
         family: str | None = None,
         capacity: float = 1.0,
         progress: Progress | None = None,
-    ) -> TransferView:
+    ) -> View:
         """The source's latent actions on the target's first frame. Raises ValueError when that cannot be done."""
         report = progress or (lambda fraction, what: None)
         report(0.0, "Reading both clips")
@@ -165,31 +143,113 @@ class Studio:
             source=references[0],
             target=references[1],
         )
+        return self._perform(recipe, *clips, report)
+
+    def play(
+        self,
+        script: lawm.ActionScript,
+        actions: dict[str, tuple[float, ...]],
+        target: str | Path,
+        *,
+        target_start: float | None = 0.0,
+        family: str | None = None,
+        capacity: float = 1.0,
+        progress: Progress | None = None,
+    ) -> View:
+        """The target's first frame under a script; `actions` by name, as inferred at this family and capacity."""
+        clip = self.open_clip(target, target_start)
+        recipe = lawm.Recipe(
+            model=self.model.name,
+            fingerprint=self.mark,
+            family=family or self.model.families[0],
+            capacity=checked_capacity(capacity),
+            target=self._refer(target, clip),
+            script=script,
+            actions={name: actions[name] for name in sorted(script.names() & set(actions))},
+        )
+        return self._perform(recipe, None, clip, progress or (lambda fraction, what: None))
+
+    def _perform(self, recipe: lawm.Recipe, source: lawm.Clip | None, target: lawm.Clip, report: Progress) -> View:
         key = hashlib.sha256(recipe.to_json().encode()).hexdigest()[:16]
         view = self.views.get(key)
         if view is None:
-            view = self._compute(key, recipe, *clips, lambda f, what: report(0.1 + 0.8 * f, what))
+            view = self._compute(key, recipe, source, target, lambda f, what: report(0.1 + 0.8 * f, what))
             view = self.views.keep(key, view, view.size_bytes)
         report(1.0, "Done")
         return view
 
     def _compute(
-        self, key: str, recipe: lawm.Recipe, source: lawm.Clip, target: lawm.Clip, report: Progress
-    ) -> TransferView:
+        self, key: str, recipe: lawm.Recipe, source: lawm.Clip | None, target: lawm.Clip, report: Progress
+    ) -> View:
         with self._model_lock:
             result = lawm.perform(self.model, recipe, source, target, report)
         report(1.0, "Drawing")
-        lanes = lawm.lanes(result, source, target)
-        effect_T = (result.frame_TCHW - result.control_TCHW).abs().mean(dim=(1, 2, 3))
-        return TransferView(
-            key=key,
-            recipe=recipe,
-            source=source,
-            target=target,
-            result=result,
-            lanes=tuple(Lane(name=n, sheet=draw_sheet(f, TILE_PIXELS), frames=len(f)) for n, f in lanes.items()),
-            effect_T=tuple(effect_T.tolist()),
+        shown = draw_result(key, result, source, target)
+        return View(shown=shown, recipe=recipe, result=result, source=source, target=target)
+
+    # ---- single actions ---------------------------------------------------------------------------------------------
+
+    def preview(
+        self,
+        action_A: torch.Tensor,
+        other_A: torch.Tensor,
+        target: str | Path,
+        *,
+        target_start: float | None = 0.0,
+        family: str | None = None,
+        capacity: float = 1.0,
+        steps: int = PREVIEW_STEPS,
+        other_name: str = "",
+    ) -> Shown:
+        """The target's first frame under one action again and again, beside no action and another one."""
+        clip, family = self.open_clip(target, target_start), family or self.model.families[0]
+        settings = {"family": family, "capacity": checked_capacity(capacity)}
+        with self._model_lock:
+            one, two = (
+                lawm.apply_actions(self.model, clip, a[None].expand(steps, -1), **settings) for a in (action_A, other_A)
+            )
+        parts = (action_A.numpy().tobytes(), other_A.numpy().tobytes(), self._refer(target, clip), settings, steps)
+        return Shown(
+            key=hashlib.sha256(repr(parts).encode()).hexdigest()[:16],
+            lanes=(
+                draw_lane("control", one.control_TCHW, given=1),
+                draw_lane("action", one.frame_TCHW, given=1),
+                draw_lane("random", two.frame_TCHW, note=other_name, given=1),
+            ),
+            effect_T=effect(one),
+            rate=clip.frames_per_second,
         )
+
+    def infer_actions(
+        self, path: str | Path, *, start: float | None = 0.0, family: str | None = None, capacity: float = 1.0
+    ) -> torch.Tensor:
+        """The latent actions of a clip, action_UA."""
+        clip, family = self.open_clip(path, start), family or self.model.families[0]
+        with self._model_lock, torch.inference_mode():
+            state_BTND = self.model.encode(clip.frame_TCHW[None])
+            return self.model.infer_actions(state_BTND, family, checked_capacity(capacity))[0]
+
+    # ---- capacity ---------------------------------------------------------------------------------------------------
+
+    def sweep(
+        self,
+        source: str | Path,
+        target: str | Path,
+        settings: Sequence[tuple[str, float]],
+        *,
+        source_start: float | None = 0.0,
+        target_start: float | None = 0.0,
+        progress: Progress | None = None,
+    ) -> list[View]:
+        """The same transfer at several settings of the dial, (family, capacity) each."""
+        report = progress or (lambda fraction, what: None)
+        views = []
+        for i, (family, capacity) in enumerate(settings):
+            report(i / len(settings), f"{family} at {capacity:.2f}")
+            starts = {"source_start": source_start, "target_start": target_start}
+            views.append(self.transfer(source, target, family=family, capacity=capacity, **starts))
+        report(1.0, "Done")
+        return views
 
     @staticmethod
     def _refer(path: str | Path, clip: lawm.Clip) -> lawm.ClipReference:
@@ -199,10 +259,10 @@ class Studio:
 
     # ---- taking it home ---------------------------------------------------------------------------------------------
 
-    def export(self, view: TransferView) -> Export:
+    def export(self, view: View) -> Export:
         """Writes the files of a result, once; the oldest results' files go when there are many."""
         folder = Path(self._exports.name) / view.key
-        name = f"{plain_stem(view.source.name)}-on-{plain_stem(view.target.name)}"
+        name = f"{plain_stem(view.source.name if view.source else 'script')}-on-{plain_stem(view.target.name)}"
         export = Export(**{kind: folder / f"{name}{end}" for kind, end in EXPORT_ENDS.items()})
         with self._export_lock:
             if not all(path.is_file() for path in vars(export).values()):
@@ -212,10 +272,10 @@ class Studio:
         return export
 
 
-def write_export(export: Export, view: TransferView) -> None:
+def write_export(export: Export, view: View) -> None:
     """The mp4 of all lanes side by side, the npz of latents with their recipe, and the recipe itself."""
     frame_TCHW = lawm.film(view.result, view.source, view.target)
-    lawm.write_clip(export.video, frame_TCHW, view.source.frames_per_second)
+    lawm.write_clip(export.video, frame_TCHW, view.target.frames_per_second)
     recipe, scores = view.recipe.to_json(), json.dumps(view.result.scores)
     np.savez_compressed(
         export.latents, action_UA=view.result.action_UA.numpy(), recipe=np.array(recipe), scores=np.array(scores)

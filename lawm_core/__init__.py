@@ -18,6 +18,7 @@ cli > training, evaluation > checkpoint > model > models, worlds > video > contr
 from lawm_core.checkpoint import fingerprint, list_models, load_model, save_model
 from lawm_core.contracts import CheckpointError, Clip, Rollout, Transfer, VideoError
 from lawm_core.evaluation.library import ActionLibrary, load_library
+from lawm_core.evaluation.meaning import say_motion
 from lawm_core.evaluation.recipe import ClipReference, Recipe, content_hash, film, lanes, perform
 from lawm_core.evaluation.script import ActionScript, ScriptStep, Term
 from lawm_core.evaluation.transfer import apply_actions, transfer
@@ -51,6 +52,7 @@ __all__ = [
     "perform",
     "read_clip",
     "save_model",
+    "say_motion",
     "transfer",
     "write_clip",
 ]

@@ -63,13 +63,18 @@ def shake(module: nn.Module, size: float = 0.1) -> None:
             parameter.add_(torch.randn_like(parameter) * size)
 
 
-@pytest.fixture
-def tiny_model() -> LatentActionModel:
+def build_tiny_model() -> LatentActionModel:
     """An untrained model in which every part matters."""
     torch.manual_seed(0)
     model = LatentActionModel(tiny_config())
     shake(model)
     return model.eval().requires_grad_(False)
+
+
+@pytest.fixture
+def tiny_model() -> LatentActionModel:
+    """An untrained model in which every part matters."""
+    return build_tiny_model()
 
 
 @pytest.fixture

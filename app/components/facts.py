@@ -5,26 +5,27 @@ from __future__ import annotations
 import gradio as gr
 
 from app.components import build_piece
-from app.studio import FRAMES, TransferView
+from app.studio import FRAMES
+from app.views import View
 
 
-def build_facts(view: TransferView | None, elem_id: str) -> gr.HTML:
+def build_facts(view: View | None, elem_id: str) -> gr.HTML:
     """The facts of a result, or an empty place for them."""
     return build_piece("facts", facts_value(view), elem_id=elem_id, min_height=96)
 
 
-def facts_value(view: TransferView | None) -> dict:
+def facts_value(view: View | None) -> dict:
     """Sentences and figures for the page."""
     return {"used": used_sentences(view), "scores": score_lines(view)} if view else {"used": [], "scores": []}
 
 
-def used_sentences(view: TransferView) -> list[str]:
+def used_sentences(view: View) -> list[str]:
     """What went in, and how the pictures came about: never silent about clipping or enlarging."""
     source, target, result = view.source, view.target, view.result
     rate, side = source.frames_per_second, source.frame_TCHW.shape[-1]
-    short = f" (all it holds from there; {FRAMES} is usual)" if view.frames < FRAMES else ""
+    short = f" (all it holds from there; {FRAMES} is usual)" if view.shown.frames < FRAMES else ""
     return [
-        f"Actions: {view.frames} frames at {rate:g} per second from {source.start_seconds:.1f} s of "
+        f"Actions: {view.shown.frames} frames at {rate:g} per second from {source.start_seconds:.1f} s of "
         f"{source.name}{short}.",
         f"First frame: {target.name} at {target.start_seconds:.1f} s. Every later frame is predicted.",
         f"Family {result.family}, capacity {result.capacity:.2f}. "
@@ -32,7 +33,7 @@ def used_sentences(view: TransferView) -> list[str]:
     ]
 
 
-def score_lines(view: TransferView) -> list[dict]:
+def score_lines(view: View) -> list[dict]:
     """Each score with a name, a figure and one line that says how to read it."""
     scores = view.result.scores
     gain, effect, cycle = scores["prediction_gain"], scores["action_effect"], scores["cycle_ratio"]

@@ -1,6 +1,6 @@
 const root = element.querySelector(".lanes");
 const find = (selector) => root.querySelector(selector);
-const range = find("input[type=range]"), play = find(".play"), bars = find(".bars"), mark = find(".mark");
+const row = find(".lanes-row"), range = find("input[type=range]"), play = find(".play"), bars = find(".bars"), mark = find(".mark");
 const HOLD = 0.6; // seconds that the last frame stays before a loop
 const FULL_BAR = 0.05; // the least effect that may fill a bar: noise must not look like action
 let shown = null, frame = 0, playing = false, last = 0, spent = 0, opened = 0;
@@ -22,8 +22,8 @@ function readTile(lane, at) {
 }
 
 // Orange where transfer and control differ, the rest paler: both signs readable without telling red from green.
-function drawMarks(context, at) {
-  const moved = readTile(shown.byName.transfer, at), still = readTile(shown.byName.control, at).data;
+function drawMarks(context, lane, at) {
+  const moved = readTile(lane, at), still = readTile(shown.byName.control, at).data;
   const pixel = moved.data;
   for (let i = 0; i < pixel.length; i += 4) {
     const change = Math.abs(pixel[i] - still[i]) + Math.abs(pixel[i + 1] - still[i + 1]) + Math.abs(pixel[i + 2] - still[i + 2]);
@@ -39,12 +39,11 @@ function drawMarks(context, at) {
 function draw() {
   if (!shown) return;
   for (const lane of shown.lanes) {
-    const figure = find(`figure[data-lane="${lane.name}"]`);
-    const canvas = figure.querySelector("canvas"), context = canvas.getContext("2d");
-    canvas.dataset.frame = drawTile(context, lane, frame, shown.tile);
-    if (lane.name === "transfer" && mark.checked) drawMarks(context, frame);
-    const tag = figure.querySelector(".tag");
-    if (tag) tag.textContent = frame < shown.given ? "given" : "predicted";
+    const context = lane.canvas.getContext("2d");
+    lane.canvas.dataset.frame = drawTile(context, lane, frame, shown.tile);
+    const predicted = lane.given !== null && frame >= lane.given;
+    if (mark.checked && predicted && lane.name !== "control" && shown.byName.control) drawMarks(context, lane, frame);
+    lane.tag.textContent = lane.given === null ? "" : predicted ? "predicted" : "given";
   }
   root.dataset.frame = frame;
   range.value = frame;
@@ -102,6 +101,29 @@ function stepTo(to) {
   seek(to);
 }
 
+// ---- pieces -----------------------------------------------------------------------------------------------------
+
+const make = (tag, kind, text, ...children) => {
+  const node = Object.assign(document.createElement(tag), { className: kind });
+  node.textContent = text;
+  node.append(...children);
+  return node;
+};
+
+function buildFigure(lane) {
+  const figure = document.createElement("figure");
+  figure.dataset.lane = lane.name;
+  const note = make("span", "note", lane.note);
+  note.title = lane.note;
+  lane.canvas = document.createElement("canvas");
+  lane.canvas.width = lane.canvas.height = shown.tile;
+  lane.canvas.setAttribute("role", "img");
+  lane.canvas.setAttribute("aria-label", lane.note ? `${lane.title}: ${lane.note}` : lane.title);
+  lane.tag = make("span", "tag", "");
+  figure.append(make("figcaption", "", "", make("b", "", lane.title), note), make("div", "screen", "", lane.canvas, lane.tag));
+  return figure;
+}
+
 // ---- value ------------------------------------------------------------------------------------------------------
 
 async function loadPicture(lane) {
@@ -120,13 +142,8 @@ async function render() {
   if (turn !== opened) return; // a newer result came while these pictures were being decoded
   const first = !shown;
   shown = { ...value, lanes, byName: Object.fromEntries(lanes.map((lane) => [lane.name, lane])) };
-  for (const lane of lanes) {
-    const figure = find(`figure[data-lane="${lane.name}"]`);
-    const canvas = figure.querySelector("canvas");
-    canvas.width = canvas.height = shown.tile;
-    const note = figure.querySelector(".note");
-    if (note) note.textContent = note.title = lane.note;
-  }
+  row.replaceChildren(...lanes.map(buildFigure));
+  root.style.setProperty("--lanes", lanes.length);
   range.max = shown.frames - 1;
   root.style.setProperty("--frames", shown.frames);
   drawBars();
@@ -148,5 +165,6 @@ root.addEventListener("keydown", (event) => {
   else return;
   event.preventDefault();
 });
+find(".lanes-empty").textContent = props.invitation || "";
 watch("value", render);
 render();

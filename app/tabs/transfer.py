@@ -16,7 +16,8 @@ from app.components.lanes import build_lanes, lanes_value
 from app.components.message import build_message, message_value
 from app.gallery import Gallery, GalleryPair
 from app.pictures import data_uri
-from app.studio import Export, Studio, TransferView
+from app.studio import Export, Studio
+from app.views import View
 
 UPLOAD = "upload"  # the key of an uploaded video among the choices
 FILE_TYPES = [".mp4", ".mov", ".mkv", ".webm", ".avi", ".gif"]
@@ -73,7 +74,7 @@ class Parts:
         return {"inputs": self.request, "outputs": self.answer, "show_progress_on": self.facts, **queue}
 
 
-def build_transfer_tab(studio: Studio, first: TransferView | None) -> None:
+def build_transfer_tab(studio: Studio, first: View | None) -> None:
     """The tab, with the result of the first pair already on it."""
     parts = build_parts(studio, first)
     run_transfer = name_transfer(studio)
@@ -85,11 +86,11 @@ def build_transfer_tab(studio: Studio, first: TransferView | None) -> None:
 # ---- components -----------------------------------------------------------------------------------------------------
 
 
-def build_parts(studio: Studio, first: TransferView | None) -> Parts:
+def build_parts(studio: Studio, first: View | None) -> Parts:
     """Everything there is to see, from top to bottom."""
     opening = studio.gallery.pairs[0] if first else None
     pairs = build_pairs(studio.gallery, opening)
-    message, lanes = build_message("message"), build_lanes(first, "lanes")
+    message, lanes = build_message("message"), build_lanes(first and first.shown, "lanes")
     families = list(studio.model.families)
     with gr.Row(elem_classes="dials"):
         capacity = gr.Slider(
@@ -260,7 +261,7 @@ def name_transfer(studio: Studio) -> Callable[..., Iterator[tuple]]:
             return
         index = studio.gallery.pair_index(chosen_key(source), chosen_key(target))
         pair = choice_value(None if index is None else str(index))
-        page = lanes_value(view), facts_value(view), message_value(), pair
+        page = lanes_value(view.shown), facts_value(view), message_value(), pair
         waiting = gr.update(interactive=False)
         yield (*page, waiting, waiting, waiting)  # the lanes first: writing files takes a moment more
         files = studio.export(view)

@@ -1,6 +1,7 @@
 """Laws of the studio: kept by content, bounded in bytes, polite about what it cannot use, and free of Gradio."""
 
 import ast
+import dataclasses
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 import lawm_core as lawm
-from app import cache, gallery, pictures, studio
+from app import atlas, cache, gallery, pictures, studio, views
 from app.cache import ByteCache
 from app.gallery import read_gallery
 from app.studio import FRAMES, Studio
@@ -50,7 +51,7 @@ def desk(tiny_model, folder):
 
 
 def test_studio_and_its_parts_import_no_gradio():
-    for module in (studio, gallery, cache, pictures):
+    for module in (studio, gallery, cache, pictures, views, atlas):
         tree = ast.parse(Path(module.__file__).read_text())
         names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
         names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
@@ -99,9 +100,9 @@ def test_every_setting_has_its_own_result(desk, folder):
 def test_a_view_holds_four_lanes_and_an_effect_for_each_frame(desk, folder):
     told = []
     view = desk.transfer(folder / "slide.mp4", folder / "leap.mp4", progress=lambda f, what: told.append(f))
-    assert [lane.name for lane in view.lanes] == ["source", "target", "transfer", "control"]
-    assert all(lane.sheet.startswith(b"\xff\xd8") and lane.frames == FRAMES for lane in view.lanes)
-    assert view.frames == FRAMES and view.effect_T[0] == pytest.approx(0, abs=1e-6)
+    assert [lane.name for lane in view.shown.lanes] == ["source", "target", "transfer", "control"]
+    assert all(lane.sheet.startswith(b"\xff\xd8") and lane.frames == FRAMES for lane in view.shown.lanes)
+    assert view.shown.frames == FRAMES and view.shown.effect_T[0] == pytest.approx(0, abs=1e-6)
     assert told == sorted(told) and told[0] == 0 and told[-1] == 1
 
 
@@ -112,7 +113,7 @@ def test_caches_hold_no_more_bytes_than_they_may(tiny_model, folder):
         small.open_clip(folder / "slide.mp4", start)
         assert small.clips.used_bytes <= 2 * clip_bytes
     assert len(small.clips) == 2
-    assert small.transfer(folder / "slide.mp4", folder / "leap.mp4").frames == FRAMES
+    assert small.transfer(folder / "slide.mp4", folder / "leap.mp4").shown.frames == FRAMES
     assert len(small.views) == 0
 
 
@@ -138,7 +139,7 @@ def test_a_broken_file_is_refused_and_the_studio_goes_on(desk, folder, tmp_path)
     ):
         with pytest.raises(lawm.VideoError, match=r"(broken|none)\.mp4"):
             attempt()
-    assert desk.transfer(folder / "slide.mp4", folder / "leap.mp4").frames == FRAMES
+    assert desk.transfer(folder / "slide.mp4", folder / "leap.mp4").shown.frames == FRAMES
 
 
 @pytest.mark.parametrize("start", [-1, float("nan"), float("inf")])
@@ -183,5 +184,53 @@ def test_a_short_source_gives_a_short_transfer(desk, folder, tmp_path):
     short = tmp_path / "short.mp4"
     lawm.write_clip(short, moving_square(frames=6), 6)
     view = desk.transfer(short, folder / "leap.mp4")
-    assert view.frames == len(view.source.frame_TCHW) < FRAMES
+    assert view.shown.frames == len(view.source.frame_TCHW) < FRAMES
     assert desk.export(view).video.is_file()
+
+
+def test_an_export_of_a_script_has_three_lanes_and_its_recipe(desk, folder):
+    step = lawm.ScriptStep(terms=(lawm.Term(action="jump"),), repeat=3)
+    script, actions = lawm.ActionScript(steps=(step,)), {"jump": (0.5,) * 8, "unused": (1.0,) * 8}
+    view = desk.play(script, actions, folder / "leap.mp4")
+    assert [lane.name for lane in view.shown.lanes] == ["target", "script", "control"] and view.shown.frames == 4
+    assert desk.play(script, actions, folder / "leap.mp4") is view
+    files = desk.export(view)
+    assert lawm.Recipe.from_json(files.recipe.read_text()) == view.recipe and set(view.recipe.actions) == {"jump"}
+    with pytest.raises(ValueError, match="empty"):
+        desk.play(lawm.ActionScript(), {}, folder / "leap.mp4")
+    with pytest.raises(ValueError, match="'jump' is not among"):
+        desk.play(script, {}, folder / "leap.mp4")
+
+
+def test_a_preview_shows_one_action_beside_none_and_another(desk, folder):
+    one, two = torch.full((8,), 0.5), torch.zeros(8)
+    shown = desk.preview(one, two, folder / "leap.mp4", steps=5, other_name="that one")
+    assert [lane.name for lane in shown.lanes] == ["control", "action", "random"] and shown.frames == 6
+    assert shown.lanes[2].note == "that one" and shown.effect_T[0] == pytest.approx(0, abs=1e-6)
+    assert shown.key != desk.preview(two, one, folder / "leap.mp4", steps=5).key
+
+
+def test_a_sweep_is_the_same_transfer_at_each_setting(desk, folder):
+    told = []
+    views = desk.sweep(
+        folder / "slide.mp4",
+        folder / "leap.mp4",
+        [("noisy", 0.0), ("noisy", 1.0)],
+        progress=lambda f, w: told.append(f),
+    )
+    assert [view.result.capacity for view in views] == [0.0, 1.0] and told[-1] == 1.0
+    assert views[1] is desk.transfer(folder / "slide.mp4", folder / "leap.mp4", capacity=1.0)
+    assert not torch.equal(views[0].result.frame_TCHW, views[1].result.frame_TCHW)
+
+
+def test_a_transfer_that_turns_into_the_source_is_seen(desk, folder):
+    view = desk.transfer(folder / "slide.mp4", folder / "leap.mp4")
+    dark, bright = torch.full((4, 3, SIDE, SIDE), 0.1), torch.full((4, 3, SIDE, SIDE), 0.9)
+
+    def with_frames(moved: torch.Tensor) -> float:
+        result = dataclasses.replace(view.result, frame_TCHW=moved, control_TCHW=dark)
+        source = dataclasses.replace(view.source, frame_TCHW=bright)
+        return views.look_taken(dataclasses.replace(view, result=result, source=source))
+
+    assert with_frames(dark) == 0 and with_frames(bright) == pytest.approx(1, abs=1e-3)
+    assert with_frames((dark + bright) / 2) == pytest.approx(0.5, abs=1e-3)

@@ -1,6 +1,7 @@
 """Libraries of actions: built, resumed, read back, and refused when they are broken."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -15,14 +16,14 @@ from lawm_core.evaluation.librarian import build_library
 from lawm_core.evaluation.library import LibraryConfig, load_library
 from lawm_core.evaluation.projection import pca_places
 from lawm_core.video.files import write_clip
+from tests.conftest import build_tiny_model
 
 CONFIG = LibraryConfig(frames=6, thumb_pixels=8)
 
 
-@pytest.fixture
-def videos(tmp_path):
-    home = tmp_path / "videos"
-    home.mkdir()
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    home = tmp_path_factory.mktemp("videos")
     generator = torch.Generator().manual_seed(0)
     for name in ("a", "b"):
         still = torch.rand(1, 3, 40, 40, generator=generator)
@@ -31,21 +32,29 @@ def videos(tmp_path):
     return home
 
 
-@pytest.fixture
-def built(tiny_model, videos, tmp_path):
-    save_model(tiny_model, tmp_path / "tiny")
+@pytest.fixture(scope="module")
+def built(videos, tmp_path_factory):
+    """A library and the folder that holds it, its model and its parts; tests that change it work on a copy."""
+    model, home = build_tiny_model(), tmp_path_factory.mktemp("library")
+    save_model(model, home / "tiny")
     told = []
     library = build_library(
-        tiny_model, videos, tmp_path / "out", CONFIG, tmp_path / "tiny", lambda fraction, what: told.append(fraction)
+        model, videos, home / "out", CONFIG, home / "tiny", lambda fraction, what: told.append(fraction)
     )
     assert told == sorted(told) and told[-1] == 1.0
     return library
 
 
-def test_a_library_is_what_the_model_infers_and_comes_back(built, tiny_model, tmp_path):
+@pytest.fixture
+def home(built, tmp_path):
+    """A copy of the library's folder."""
+    return shutil.copytree(built.sprite.parent, tmp_path / "out")
+
+
+def test_a_library_is_what_the_model_infers_and_comes_back(built, home):
     assert len(built) == 10 and [c.frames for c in built.index.clips] == [6, 6]
     assert list(built.index.refused) == ["broken.mp4"]
-    again = load_library(tmp_path / "out")
+    again = load_library(home)
     assert again.index == built.index
     assert torch.equal(again.action_PA, built.action_PA) and torch.equal(again.umap_P2, built.umap_P2)
     assert built.frame_P.tolist() == [0, 1, 2, 3, 4] * 2 and built.clip_P.tolist() == [0] * 5 + [1] * 5
@@ -53,11 +62,13 @@ def test_a_library_is_what_the_model_infers_and_comes_back(built, tiny_model, tm
     assert sheet.shape == (4 * 8, 3 * 8, 3) and sheet[: 3 * 8].any()
 
 
-def test_a_stopped_build_goes_on_where_it_was(built, tiny_model, videos, tmp_path, monkeypatch):
-    monkeypatch.setattr(librarian, "read_clip", lambda path, **_: pytest.fail(f"{path.name} was read again"))
-    (videos / "broken.mp4").unlink()
-    again = build_library(tiny_model, videos, tmp_path / "out", CONFIG, tmp_path / "tiny")
-    assert torch.equal(again.action_PA, built.action_PA)
+def test_a_stopped_build_goes_on_where_it_was(built, home, tiny_model, videos, monkeypatch):
+    (home / "library.json").unlink()
+    read = []
+    monkeypatch.setattr(librarian, "read_clip", lambda path, **_: read.append(path.name) or pytest.fail(path.name))
+    monkeypatch.setattr(librarian, "list_videos", lambda folder: [(videos / "a.mp4", ""), (videos / "b.mp4", "")])
+    again = build_library(tiny_model, videos, home, CONFIG, built.sprite.parent.parent / "tiny")
+    assert torch.equal(again.action_PA, built.action_PA) and not read
 
 
 def test_its_own_actions_are_placed_where_they_are(built):
@@ -78,12 +89,12 @@ def test_prototypes_stand_for_clusters_large_ones_first(built):
     assert [int(p >= 20) + int(p >= 80) for p in library.prototypes(3)] == [1, 2, 0]
 
 
-def test_too_few_transitions_are_said(tiny_model, videos, tmp_path):
-    save_model(tiny_model, tmp_path / "tiny")
-    for name in ("b.mp4", "broken.mp4"):
-        (videos / name).unlink()
+def test_too_few_transitions_are_said(built, tiny_model, videos, tmp_path):
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    shutil.copy(videos / "a.mp4", alone)
     with pytest.raises(ValueError, match=r"2 transitions.*1 videos.*needs 4"):
-        build_library(tiny_model, videos, tmp_path / "out", LibraryConfig(frames=3), tmp_path / "tiny")
+        build_library(tiny_model, alone, tmp_path / "out", LibraryConfig(frames=3), built.sprite.parent.parent / "tiny")
 
 
 def broken(kind: str, folder) -> None:
@@ -118,10 +129,10 @@ FAULTS = "json format field tensor-missing tensor-cut points-differ shape outsid
 
 
 @pytest.mark.parametrize("kind", FAULTS)
-def test_a_broken_library_is_refused_with_a_reason(built, tmp_path, kind):
-    broken(kind, tmp_path / "out")
+def test_a_broken_library_is_refused_with_a_reason(home, kind):
+    broken(kind, home)
     with pytest.raises(CheckpointError, match="out is not a library of actions: "):
-        load_library(tmp_path / "out")
+        load_library(home)
 
 
 def test_pca_finds_the_two_directions_that_vary_most():

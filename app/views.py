@@ -1,0 +1,128 @@
+"""What the page shows of a result: lanes of frames in step, and everything that belongs to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+import lawm_core as lawm
+from app.pictures import SHEET_COLUMNS, draw_sheet
+
+TILE_PIXELS = 320  # a frame's side on the page
+LANES = {
+    "source": "Source",
+    "target": "Target, as it really went on",
+    "transfer": "Transfer",
+    "script": "Script",
+    "action": "This action",
+    "random": "Another action",
+    "control": "Control",
+}
+NOTES = {
+    "transfer": "target under the source’s actions",
+    "script": "target under the script",
+    "action": "target under the chosen action",
+    "control": "target under no action",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lane:
+    """One of the clips shown in step: a sheet of `frames` frames, those from `given` on predicted."""
+
+    name: str
+    title: str
+    note: str
+    sheet: bytes
+    frames: int
+    given: int | None = None  # none: all of it is real
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """Lanes in step. key: the same for the same request, whoever asks. effect_T: what the actions change, by frame."""
+
+    key: str
+    lanes: tuple[Lane, ...]
+    effect_T: tuple[float, ...]
+    rate: float
+    columns: int = SHEET_COLUMNS
+    tile_pixels: int = TILE_PIXELS
+
+    @property
+    def frames(self) -> int:
+        """Frames of the longest lane."""
+        return len(self.effect_T)
+
+    @property
+    def size_bytes(self) -> int:
+        """What keeping this costs."""
+        return sum(len(lane.sheet) for lane in self.lanes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """A result, what it was made of and how: `source` is None for a script's."""
+
+    shown: Shown
+    recipe: lawm.Recipe
+    result: lawm.Transfer
+    source: lawm.Clip | None
+    target: lawm.Clip
+
+    @property
+    def key(self) -> str:
+        """The same for the same request."""
+        return self.shown.key
+
+    @property
+    def size_bytes(self) -> int:
+        """What keeping this costs; the clips themselves are counted where they are kept."""
+        return self.shown.size_bytes + 2 * self.result.frame_TCHW.nbytes
+
+
+def draw_lane(name: str, frame_TCHW: Tensor, note: str = "", given: int | None = None, title: str = "") -> Lane:
+    """One lane's frames as a sheet."""
+    return Lane(
+        name=name,
+        title=title or LANES[name],
+        note=note or NOTES.get(name, ""),
+        sheet=draw_sheet(frame_TCHW, TILE_PIXELS),
+        frames=len(frame_TCHW),
+        given=given,
+    )
+
+
+def draw_result(key: str, result: lawm.Transfer, source: lawm.Clip | None, target: lawm.Clip) -> Shown:
+    """The lanes of a transfer or a script."""
+    names = {"source": source and source.name, "target": target.name}
+    moved = "transfer" if source is not None else "script"
+    lanes = []
+    for name, frame_TCHW in lawm.lanes(result, source, target).items():
+        real = name in names
+        given = None if real else result.context_frames
+        lanes.append(draw_lane(moved if name == "transfer" else name, frame_TCHW, names.get(name) or "", given))
+    return Shown(key=key, lanes=tuple(lanes), effect_T=effect(result), rate=target.frames_per_second)
+
+
+def effect(result: lawm.Transfer) -> tuple[float, ...]:
+    """Mean absolute difference between a result and its control, frame by frame: where in time the actions act."""
+    return tuple((result.frame_TCHW - result.control_TCHW).abs().mean(dim=(1, 2, 3)).tolist())
+
+
+def look_taken(view: View) -> float:
+    """How much of the source's look the transfer took on: 0 none of it, 1 all.
+
+    The share of the way from the control's last coarse picture to the source's first one that the transfer has gone.
+    """
+    if view.source is None:
+        return 0.0
+    control, moved = coarse(view.result.control_TCHW[-1:]), coarse(view.result.frame_TCHW[-1:])
+    way = coarse(view.source.frame_TCHW[:1]) - control
+    return max(0.0, ((moved - control) * way).sum().item() / max(way.square().sum().item(), 1e-6))
+
+
+def coarse(frame_TCHW: Tensor) -> Tensor:
+    """A picture's colours, four places a side."""
+    return lawm.enlarge(frame_TCHW, 4)
