@@ -30,7 +30,7 @@ class Atlas:
         self.has_clips = all((self.folder / clip.name).is_file() for clip in library.index.clips)
         self._actions: ByteCache[Tensor] = ByteCache(cache_bytes)
         self._states: Tensor | None = None
-        self._lock = Lock()
+        self._lock, self._refit_lock = Lock(), Lock()
 
     def __len__(self) -> int:
         return len(self.library)
@@ -79,8 +79,26 @@ class Atlas:
 
     def neighbours(self, action_A: Tensor, family: str, capacity: float, count: int = NEIGHBOURS) -> list[int]:
         """The nearest points, in the space of actions, nearest first."""
-        distance_P = torch.cdist(action_A[None].float(), self.actions(family, capacity))[0]
-        return distance_P.argsort()[:count].tolist()
+        return self.library.nearest(action_A[None], count, self.actions(family, capacity))[1][0].tolist()
+
+    def place(self, action_XA: Tensor, family: str, capacity: float) -> tuple[Tensor, Tensor]:
+        """About where actions lie on both layouts, (umap_X2, pca_X2)."""
+        return self.library.place(action_XA, among_PA=self.actions(family, capacity))
+
+    def refit(self, family: str, capacity: float) -> Tensor:
+        """A new layout by the actions at this setting, place_P2: some seconds. One at a time, for UMAP's threads."""
+        action_PA = self.actions(family, capacity)
+        with self._refit_lock:
+            return lawm.umap_places(action_PA)
+
+    def sample(self, family: str, capacity: float, count: int) -> Tensor:
+        """Actions made from nothing, one after each of `count` states spread over the library, action_XA."""
+        if not self.has_clips:
+            raise ValueError("The library's clips are not here, so there are no states to sample actions for.")
+        before_XND = self.states()[:: max(1, len(self) // count), 0][:count]
+        sampler = self.model.samplers(family)[0]
+        generator = torch.Generator().manual_seed(0)
+        return self.model.sample_actions(before_XND, family, capacity, sampler, generator).cpu()
 
     def other(self, point: int) -> int:
         """A point of another clip, always the same one: something to compare an action with."""
@@ -94,6 +112,11 @@ class Atlas:
         """Which transition of which clip: 'sea-pan, 3 to 4'."""
         frame = int(self.library.frame_P[point])
         return f"{Path(self.library.index.clips[int(self.library.clip_P[point])].name).stem}, {frame} to {frame + 1}"
+
+    def thumb(self, point: int) -> int:
+        """Where the sprite holds its first frame; the second comes next."""
+        clip = self.library.index.clips[int(self.library.clip_P[point])]
+        return clip.first_thumb + int(self.library.frame_P[point])
 
     def words(self, point: int) -> str:
         """What happens there, in words."""

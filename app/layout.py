@@ -1,4 +1,4 @@
-"""The whole page on one screen of code: header, then tabs in order."""
+"""The whole page on one screen of code: header, the dial, tabs in order, both clips."""
 
 from __future__ import annotations
 
@@ -7,11 +7,20 @@ from pathlib import Path
 import gradio as gr
 
 from app.components import build_piece
+from app.components.action_map import static_paths
 from app.components.choices import gallery_style
+from app.components.message import build_message
+from app.components.tabs import build_tabs, pane
 from app.pictures import data_uri
 from app.studio import Studio
 from app.tabs.about import build_about_tab
-from app.tabs.transfer import build_transfer_tab
+from app.tabs.action_map import build_map_tab, wire_map_tab
+from app.tabs.capacity import build_capacity_tab, wire_capacity_tab
+from app.tabs.compose import build_compose_tab, wire_compose_tab
+from app.tabs.endpoints import build_endpoints
+from app.tabs.link import wire_link
+from app.tabs.selection import Selection, build_dials, build_sides
+from app.tabs.transfer import build_transfer_tab, wire_transfer_tab
 from app.views import View
 
 NAME = "LAWM Explorer"
@@ -19,23 +28,43 @@ PROMISE = "Read the actions out of one video, and let them happen in another."
 FOLDER = Path(__file__).parent
 
 
-def build_page(studio: Studio, first: View | None, card: str | None = None) -> gr.Blocks:
-    """Every tab, in order. `first` is the result that is on the page when it opens."""
+def build_page(studio: Studio, first: View | None, curves: list[dict], card: str | None = None) -> gr.Blocks:
+    """Every tab, in order. `first` is the result that is on the page when it opens; curves: see `app.figures`."""
+    gr.set_static_paths(static_paths(studio.atlas))
     with gr.Blocks(title=NAME, analytics_enabled=False, delete_cache=(600, 3600)) as page:
-        build_header(studio)
-        with gr.Tabs():
-            with gr.Tab("Transfer", id="transfer"):
-                build_transfer_tab(studio, first)
-            with gr.Tab("About", id="about"):
-                build_about_tab(studio, card)
+        copy = build_header(studio)
+        message = build_message("message")
+        capacity, family, run = build_dials(studio)
+        tabs = build_tabs("tabs")
+        with pane("transfer"):
+            transfer = build_transfer_tab(studio, first)
+        with pane("action-map"):
+            action_map = build_map_tab(studio)
+        with pane("compose"):
+            compose = build_compose_tab(studio)
+        with pane("capacity"):
+            sweep = build_capacity_tab(studio, curves)
+        with pane("about"):
+            build_about_tab(studio, card)
+        source, target = build_sides(studio, studio.gallery.pairs[0] if first else None)
+        selection = Selection(message=message, family=family, capacity=capacity, run=run, source=source, target=target)
+
+        run_transfer, running = wire_transfer_tab(transfer, selection, studio)
+        choices = wire_map_tab(action_map, tabs, selection, studio) if action_map else None
+        wire_compose_tab(compose, action_map, selection, studio)
+        wire_capacity_tab(sweep, tabs, selection, studio)
+        wire_link(page, copy, tabs, selection, action_map, studio, run_transfer, running, choices and choices.again)
+        build_endpoints(selection, studio)
     return page.queue(max_size=32, default_concurrency_limit=2)
 
 
-def build_header(studio: Studio) -> None:
-    """Name, promise and which model answers."""
+def build_header(studio: Studio) -> gr.Button:
+    """Name, promise, which model answers, and the button that copies a link."""
     model = studio.model
     badge = f"{model.name} · {model.parameter_count() / 1e6:.1f} M weights"
-    build_piece("masthead", [NAME, PROMISE, badge])
+    with gr.Row(elem_classes="top"):
+        build_piece("masthead", [NAME, PROMISE, badge])
+        return gr.Button("Copy link", size="sm", elem_id="copy-link", scale=0, min_width=110)
 
 
 def read_look(studio: Studio) -> dict:

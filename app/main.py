@@ -15,6 +15,7 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read while Gradio is importe
 import gradio as gr  # noqa: E402
 
 import lawm_core as lawm  # noqa: E402
+from app.figures import read_curves  # noqa: E402
 from app.layout import NAME, build_page, read_look  # noqa: E402
 from app.studio import Studio  # noqa: E402
 from app.views import View  # noqa: E402
@@ -31,8 +32,11 @@ def main(arguments: list[str] | None = None) -> int:
     except lawm.CheckpointError as error:
         print(f"lawm-explorer: {error}", file=sys.stderr)
         return BAD_MODEL
-    studio = Studio(model, options.gallery, lawm.fingerprint(options.model))
-    page = build_page(studio, first_result(studio), read_card(options.model))
+    studio = Studio(model, options.gallery, lawm.fingerprint(options.model), options.library)
+    folder = model_folder(options.model)
+    curves, card = read_curves(folder / "report" / "report.json"), folder / "card.md"
+    card_text = card.read_text(encoding="utf-8") if card.is_file() else None
+    page = build_page(studio, first_result(studio), curves, card_text)
     try:
         return serve(page, studio, options.host, options.port)
     except OSError as error:
@@ -49,6 +53,8 @@ def read_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=int(environment("GRADIO_SERVER_PORT", "7860")))
     gallery = environment("LAWM_GALLERY", ROOT / "assets" / "gallery")
     parser.add_argument("--gallery", type=Path, default=gallery, help="a folder with clips and gallery.json")
+    library = environment("LAWM_LIBRARY", ROOT / "assets" / "library")
+    parser.add_argument("--library", type=Path, default=library, help="a folder that `lawm_core library` made")
     return parser.parse_args(arguments)
 
 
@@ -60,11 +66,10 @@ def first_result(studio: Studio) -> View | None:
     return studio.transfer(studio.gallery.path(pair.source), studio.gallery.path(pair.target))
 
 
-def read_card(model: str | None) -> str | None:
-    """The text of the model's card.md, where there is one."""
+def model_folder(model: str | None) -> Path:
+    """Where the model's card and report lie."""
     name = model or lawm.list_models()[0]
-    cards = (Path(name) / "card.md", ROOT / "checkpoints" / name / "card.md")
-    return next((card.read_text(encoding="utf-8") for card in cards if card.is_file()), None)
+    return Path(name) if Path(name).is_dir() else ROOT / "checkpoints" / name
 
 
 def serve(page: gr.Blocks, studio: Studio, host: str, port: int) -> int:

@@ -257,6 +257,20 @@ class Studio:
             file=clip.name, sha256=lawm.content_hash(Path(path)), start_seconds=clip.start_seconds, frames=FRAMES
         )
 
+    def replay(self, fields: object) -> Path:
+        """The film of a recipe, given as plain values, whose clips are in the gallery."""
+        recipe = lawm.Recipe.from_json(json.dumps(fields))
+        if recipe.fingerprint != self.mark:
+            raise ValueError(f"The recipe was made with {recipe.model} {recipe.fingerprint}, not with this model.")
+        source, target = (self._open_reference(r) if r else None for r in (recipe.source, recipe.target))
+        return self.export(self._perform(recipe, source, target, lambda fraction, what: None)).video
+
+    def _open_reference(self, reference: lawm.ClipReference) -> lawm.Clip:
+        path = self.gallery.path(reference.file)
+        if lawm.content_hash(path) != reference.sha256:
+            raise ValueError(f"{reference.file} is another video than the recipe's: its content differs.")
+        return self.open_clip(path, reference.start_seconds)
+
     # ---- taking it home ---------------------------------------------------------------------------------------------
 
     def export(self, view: View) -> Export:

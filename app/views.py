@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -104,6 +105,17 @@ def draw_result(key: str, result: lawm.Transfer, source: lawm.Clip | None, targe
         given = None if real else result.context_frames
         lanes.append(draw_lane(moved if name == "transfer" else name, frame_TCHW, names.get(name) or "", given))
     return Shown(key=key, lanes=tuple(lanes), effect_T=effect(result), rate=target.frames_per_second)
+
+
+def draw_sweep(views: Sequence[View], names: Sequence[str]) -> Shown:
+    """The source, and the same transfer at several settings, with what each gains over a still picture."""
+    lanes = [next(lane for lane in views[0].shown.lanes if lane.name == "source")]
+    for i, (view, name) in enumerate(zip(views, names, strict=True)):
+        moved = next(lane for lane in view.shown.lanes if lane.name == "transfer")
+        note = f"explains {max(0.0, view.result.scores['prediction_gain']):.0%} of the source"
+        lanes.append(replace(moved, name=f"sweep-{i}", title=name, note=note))
+    key = "-".join(view.key for view in views)
+    return Shown(key=key, lanes=tuple(lanes), effect_T=views[-1].shown.effect_T, rate=views[0].shown.rate)
 
 
 def effect(result: lawm.Transfer) -> tuple[float, ...]:

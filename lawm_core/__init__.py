@@ -19,8 +19,9 @@ from lawm_core.checkpoint import fingerprint, list_models, load_model, save_mode
 from lawm_core.contracts import CheckpointError, Clip, Rollout, Transfer, VideoError
 from lawm_core.evaluation.library import ActionLibrary, load_library
 from lawm_core.evaluation.meaning import say_motion
+from lawm_core.evaluation.projection import umap_places
 from lawm_core.evaluation.recipe import ClipReference, Recipe, content_hash, film, lanes, perform
-from lawm_core.evaluation.script import ActionScript, ScriptStep, Term
+from lawm_core.evaluation.script import ActionScript, ScriptStep, Term, read_script
 from lawm_core.evaluation.transfer import apply_actions, transfer
 from lawm_core.model import LatentActionModel, ModelConfig
 from lawm_core.video.files import read_clip, write_clip
@@ -51,8 +52,10 @@ __all__ = [
     "load_model",
     "perform",
     "read_clip",
+    "read_script",
     "save_model",
     "say_motion",
     "transfer",
+    "umap_places",
     "write_clip",
 ]

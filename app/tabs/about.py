@@ -36,8 +36,15 @@ limit.
 
 ### Keyboard
 
-With the four clips in focus: **←** **→** step one frame, **Home** **End** jump, **space** plays and pauses. **Tab**
-reaches everything else.
+With clips in focus: **←** **→** step one frame, **Home** **End** jump, **space** plays and pauses. In the row of views:
+**←** **→** change the view. On the map: *Previous*, *Next* and *Point* choose without a pointer, *Choose it and its
+neighbours* stands for the lasso. In a script: **1** to **9** add a prototype, **Delete** removes the chosen step,
+**Ctrl Z** and **Ctrl Y** undo and redo. **Tab** reaches everything else.
+
+### For scripts
+
+The page answers `gradio_client` under the names `transfer`, `infer_actions`, `apply_action`, `capacity_sweep`,
+`project` and `replay`. A recipe that was downloaded here is made again, to the same bytes, by `python -m lawm_core replay`.
 
 ### Model
 

@@ -80,16 +80,20 @@ class ActionLibrary:
     def __len__(self) -> int:
         return len(self.action_PA)
 
-    def nearest(self, action_XA: Tensor, count: int = 8) -> tuple[Tensor, Tensor]:
-        """The nearest points to each action, in the space of actions: (distance_XK, point_XK), nearest first."""
-        return torch.cdist(action_XA.float(), self.action_PA).topk(min(count, len(self)), largest=False)
+    def nearest(self, action_XA: Tensor, count: int = 8, among_PA: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The nearest points to each action, in the space of actions: (distance_XK, point_XK), nearest first.
 
-    def place(self, action_XA: Tensor, neighbours: int = 5) -> tuple[Tensor, Tensor]:
+        among_PA: the points' actions at another setting than the library's own.
+        """
+        among_PA = self.action_PA if among_PA is None else among_PA
+        return torch.cdist(action_XA.float(), among_PA).topk(min(count, len(self)), largest=False)
+
+    def place(self, action_XA: Tensor, neighbours: int = 5, among_PA: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """About where actions that are not in the library lie on its maps: between their nearest points.
 
         (umap_X2, pca_X2). A library's own action comes out where it is.
         """
-        distance_XK, point_XK = self.nearest(action_XA, neighbours)
+        distance_XK, point_XK = self.nearest(action_XA, neighbours, among_PA)
         weight_XK = 1 / (distance_XK + 1e-6)
         weight_XK1 = (weight_XK / weight_XK.sum(dim=1, keepdim=True))[..., None]
         return (self.umap_P2[point_XK] * weight_XK1).sum(dim=1), (self.pca_P2[point_XK] * weight_XK1).sum(dim=1)

@@ -15,8 +15,10 @@ def umap_places(vector_XA: Tensor, seed: int = 0) -> Tensor:
         raise ValueError(f"{len(vector_XA)} vectors came; a map needs at least 4.")
     from umap import UMAP
 
-    neighbours = min(15, len(vector_XA) - 1)
-    mapped = UMAP(n_neighbors=neighbours, random_state=seed, n_jobs=1).fit_transform(vector_XA.float().cpu().numpy())
+    # Frames of one clip are alike; with UMAP's usual spacing they would lie on each other.
+    neighbours = min(30, len(vector_XA) - 1)
+    layout = UMAP(n_neighbors=neighbours, min_dist=0.6, spread=1.5, random_state=seed, n_jobs=1)
+    mapped = layout.fit_transform(vector_XA.float().cpu().numpy())
     return torch.from_numpy(mapped)
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lawm_core.schema import build_dataclass
+
 MOST_STEPS, MOST_TERMS, MOST_WEIGHT = 64, 8, 4.0
 
 
@@ -70,3 +72,8 @@ class ActionScript:
                 action_A = action_A + term.weight * (look_up(term.action) - rest_A)
             rows += [action_A] * step.repeat
         return torch.stack(rows) if rows else rest_A.new_zeros(0, len(rest_A))
+
+
+def read_script(fields: object) -> ActionScript:
+    """A script from plain JSON values. Raises ValueError that says what does not fit."""
+    return build_dataclass(ActionScript, fields)

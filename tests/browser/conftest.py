@@ -70,7 +70,7 @@ def open_page(browser, address):
     """A function that opens the page with its first result; at the end nothing may have gone wrong in silence."""
     contexts, wrongs = [], []
 
-    def open_at(width: int = 1280, height: int = 900, scheme: str = "light") -> Page:
+    def open_at(width: int = 1280, height: int = 900, scheme: str = "light", link: str = "") -> Page:
         context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
         contexts.append(context)
         page = context.new_page()
@@ -78,7 +78,7 @@ def open_page(browser, address):
         page.on("console", lambda said: said.type == "error" and wrongs.append(f"console: {said.text}"))
         page.on("pageerror", lambda error: wrongs.append(f"script: {error}"))
         page.on("request", lambda r: is_foreign(r.url, address) and wrongs.append(f"left the origin: {r.url}"))
-        page.goto(address)
+        page.goto(link or address)
         page.wait_for_selector("#lanes [data-result]")
         return page
 

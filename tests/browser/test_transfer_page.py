@@ -1,6 +1,5 @@
 """What a person can do on the first tab, done by a browser. Opening a page also checks console and network."""
 
-import json
 import subprocess
 import sys
 
@@ -215,9 +214,3 @@ def test_the_page_fits_its_window(open_page, width, columns):
     page.get_by_role("tab", name="About").click()
     page.wait_for_selector("#about")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-
-
-def test_only_the_transfer_is_offered_to_scripts(open_page, address):
-    page = open_page()
-    info = json.loads(page.request.get(f"{address}/gradio_api/info").text())
-    assert set(info["named_endpoints"]) == {"/transfer"} and not info["unnamed_endpoints"]

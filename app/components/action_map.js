@@ -1,0 +1,178 @@
+const root = element.querySelector(".map");
+const find = (selector) => root.querySelector(selector);
+const plot = find(".map-plot"), hover = find(".map-hover"), atlas = props.atlas;
+const count = atlas.clip.length;
+// Okabe and Ito's eight: told apart by every eye.
+const HUES = ["#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#888888"];
+const COLOURS = {
+  speed: { name: "How much moves", scale: "Viridis", of: (p) => Math.sqrt(atlas.speed[p]), legend: "dark: little moves, bright: much" },
+  heading: { name: "Where to", scale: "HSV", of: (p) => atlas.heading[p], range: [-Math.PI, Math.PI], legend: "hue: the direction in which the picture moves" },
+  clip: { name: "Clip", of: (p) => HUES[atlas.clip[p] % HUES.length], legend: "a colour for each clip, eight in turn" },
+  time: { name: "Moment in the clip", scale: "Cividis", of: (p) => atlas.frame[p] / atlas.clips[atlas.clip[p]].frames, legend: "dark: early, bright: late" },
+  size: { name: "Length of the action", scale: "Viridis", of: (p) => atlas.size[p], legend: "dark: short, bright: long" },
+};
+let drawn = false, wired = false;
+
+// ---- helpers ----------------------------------------------------------------------------------------------------
+
+const value = () => props.value || {};
+const css = (name) => getComputedStyle(root).getPropertyValue(name).trim();
+const layout = () => (props.places && find(".map-layout").value === "umap" ? props.places : atlas.places[find(".map-layout").value]);
+const shownClip = () => Number(find(".map-clip").value);
+const shownPoints = () => {
+  const clip = shownClip();
+  return clip < 0 ? [...Array(count).keys()] : [...Array(count).keys()].filter((p) => atlas.clip[p] === clip);
+};
+
+function loadPlotly() {
+  window.plotlyLoading ??= new Promise((done, fail) => {
+    const script = Object.assign(document.createElement("script"), { src: props.plotly, onload: done, onerror: fail });
+    document.head.append(script);
+  });
+  return window.plotlyLoading;
+}
+
+function setTile(node, thumb, pixels) {
+  const x = thumb % atlas.across, y = Math.floor(thumb / atlas.across);
+  node.style.backgroundImage = `url("${atlas.sprite}")`;
+  node.style.backgroundSize = `${atlas.across * pixels}px auto`;
+  node.style.backgroundPosition = `${-x * pixels}px ${-y * pixels}px`;
+}
+
+const nameOf = (p) => `${atlas.clips[atlas.clip[p]].name}, ${atlas.frame[p]} to ${atlas.frame[p] + 1}`;
+const thumbOf = (p) => atlas.clips[atlas.clip[p]].first + atlas.frame[p];
+
+// ---- drawing ----------------------------------------------------------------------------------------------------
+
+function traces() {
+  const at = layout(), points = shownPoints(), colour = COLOURS[find(".map-colour").value];
+  const small = points.length > 4000;
+  const marker = { size: small ? 4 : 8, opacity: small ? 0.6 : 0.85, color: points.map(colour.of) };
+  if (colour.scale) Object.assign(marker, { colorscale: colour.scale, showscale: false });
+  if (colour.range) Object.assign(marker, { cmin: colour.range[0], cmax: colour.range[1] });
+  const out = [{
+    type: "scattergl", mode: "markers", x: points.map((p) => at.x[p]), y: points.map((p) => at.y[p]), customdata: points,
+    marker, hoverinfo: "none", selected: { marker: { opacity: 1 } }, unselected: { marker: { opacity: marker.opacity } },
+  }];
+  const chosen = value().chosen || [];
+  if (chosen.length) out.push(ring(chosen, at, 13, 2));
+  if (find(".map-sampled").checked && props.sampled) {
+    const s = props.sampled[find(".map-layout").value];
+    out.push({ type: "scattergl", mode: "markers", x: s.x, y: s.y, hoverinfo: "none", marker: { symbol: "x-thin", size: 7, color: css("--warn"), line: { width: 1.5, color: css("--warn") } } });
+  }
+  if (find(".map-paths").checked) {
+    for (const path of props.paths || []) {
+      const line = path[find(".map-layout").value], colour = css(path.role === "source" ? "--accent" : "--warn");
+      out.push({ type: "scatter", mode: "lines+markers", x: line.x, y: line.y, hoverinfo: "none", line: { color: colour, width: 2.5, shape: "spline" }, marker: { size: 9, color: colour, line: { width: 1.5, color: css("--card") } } });
+    }
+  }
+  const selected = value().selected;
+  if (Number.isInteger(selected)) out.push(ring([selected], at, 18, 3));
+  return out;
+}
+
+function ring(points, at, size, width) {
+  return {
+    type: "scatter", mode: "markers", x: points.map((p) => at.x[p]), y: points.map((p) => at.y[p]), hoverinfo: "none",
+    marker: { size, color: "rgba(0,0,0,0)", line: { width, color: css("--accent") } },
+  };
+}
+
+async function draw() {
+  if (!root.isConnected || !root.offsetParent) return;
+  await loadPlotly();
+  const axis = { visible: false, fixedrange: false };
+  const picture = {
+    margin: { l: 6, r: 6, t: 6, b: 6 }, showlegend: false, dragmode: find(".map-drag").value, hovermode: "closest",
+    uirevision: find(".map-layout").value + shownClip(), xaxis: { ...axis }, yaxis: { ...axis, scaleanchor: "x" },
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+  };
+  const buttons = ["toImage", "select2d", "autoScale2d", "hoverClosestCartesian", "hoverCompareCartesian", "toggleSpikelines", "sendDataToCloud"];
+  const config = { responsive: true, displaylogo: false, showSendToCloud: false, scrollZoom: false, modeBarButtonsToRemove: buttons };
+  await Plotly.react(plot, traces(), picture, config);
+  find(".map-wait").hidden = true;
+  find(".map-legend").textContent = `${COLOURS[find(".map-colour").value].legend}. ${props.note || atlas.note}`;
+  root.dataset.points = shownPoints().length;
+  drawn = true;
+  if (!wired) wire();
+}
+
+function wire() {
+  wired = true;
+  plot.on("plotly_click", (event) => {
+    const point = event.points.map((one) => one.customdata).find(Number.isInteger);
+    if (point !== undefined) choose(point);
+  });
+  plot.on("plotly_selected", (event) => {
+    const points = event ? event.points.map((one) => one.customdata).filter(Number.isInteger) : [];
+    if (points.length) gather(points);
+  });
+  plot.on("plotly_hover", (event) => {
+    const point = event.points.map((one) => one.customdata).find(Number.isInteger);
+    if (point !== undefined) showHover(point, event.event);
+  });
+  plot.on("plotly_unhover", () => { hover.hidden = true; });
+}
+
+function showHover(point, mouse) {
+  const [before, after] = hover.querySelectorAll("i");
+  setTile(before, thumbOf(point), 88);
+  setTile(after, thumbOf(point) + 1, 88);
+  hover.querySelector("b").textContent = nameOf(point);
+  hover.querySelector(".words").textContent = atlas.words[point];
+  hover.hidden = false;
+  hover.dataset.point = point;
+  const stage = find(".map-stage").getBoundingClientRect();
+  const x = mouse.clientX - stage.left, y = mouse.clientY - stage.top;
+  hover.style.left = `${Math.min(Math.max(0, x + 16), stage.width - hover.offsetWidth)}px`;
+  hover.style.top = `${y > stage.height / 2 ? y - hover.offsetHeight - 14 : y + 18}px`;
+}
+
+// ---- choosing ---------------------------------------------------------------------------------------------------
+
+function choose(point) {
+  props.value = { ...value(), selected: point, chosen: [] };
+  find(".map-point").value = point;
+  draw();
+  trigger("select", { point });
+}
+
+function gather(points) {
+  props.value = { ...value(), chosen: points, selected: null };
+  draw();
+  trigger("input", { points: points.length });
+}
+
+const current = () => (Number.isInteger(value().selected) ? value().selected : -1);
+find(".map-previous").addEventListener("click", () => choose((current() - 1 + count) % count));
+find(".map-next").addEventListener("click", () => choose((current() + 1) % count));
+find(".map-point").addEventListener("change", (event) => {
+  const point = Number(event.target.value);
+  if (Number.isInteger(point) && point >= 0 && point < count) choose(point);
+});
+find(".map-near").addEventListener("click", () => {
+  const near = [current(), ...(value().neighbours || [])].filter((p) => p >= 0);
+  if (near.length) gather([...new Set(near)]);
+});
+for (const selector of [".map-layout", ".map-colour", ".map-clip", ".map-drag", ".map-paths", ".map-sampled"]) {
+  find(selector).addEventListener("change", () => {
+    draw();
+    if (selector === ".map-sampled" && find(selector).checked && !props.sampled) trigger("expand", {});
+  });
+}
+
+// ---- start ------------------------------------------------------------------------------------------------------
+
+const option = (to, key, text) => to.append(Object.assign(document.createElement("option"), { value: key, textContent: text }));
+for (const [key, colour] of Object.entries(COLOURS)) option(find(".map-colour"), key, colour.name);
+option(find(".map-clip"), -1, "all");
+atlas.clips.forEach((clip, i) => option(find(".map-clip"), i, clip.name));
+find(".map-point").max = count - 1;
+find(".map-legend").textContent = atlas.note;
+watch(["paths", "sampled", "places"], draw);
+watch("value", () => {
+  if (Number.isInteger(value().selected)) find(".map-point").value = value().selected;
+  draw();
+});
+new IntersectionObserver((seen) => { if (seen.some((one) => one.isIntersecting) && !drawn) draw(); }).observe(root);
+new MutationObserver(draw).observe(document.body, { attributes: true, attributeFilter: ["class"] });

@@ -1,0 +1,32 @@
+const root = element.querySelector(".chosen");
+const find = (selector) => root.querySelector(selector);
+
+function tile(thumb, pixels, node = document.createElement("i")) {
+  const x = thumb % props.across, y = Math.floor(thumb / props.across);
+  node.style.backgroundImage = `url("${props.sprite}")`;
+  node.style.backgroundSize = `${props.across * pixels}px auto`;
+  node.style.backgroundPosition = `${-x * pixels}px ${-y * pixels}px`;
+  return node;
+}
+
+function render() {
+  const value = props.value || {};
+  root.classList.toggle("empty", !value.name);
+  find("b").textContent = value.name || "Nothing chosen yet";
+  find(".words").textContent = value.words || "Point at the map to see what happened there; click to let it happen to your target.";
+  find(".setting").textContent = value.setting || "";
+  const pair = find(".pair");
+  pair.hidden = !Number.isInteger(value.thumb);
+  if (!pair.hidden) [...pair.children].forEach((node, i) => tile(value.thumb + i, 72, node));
+  find(".chosen-near").replaceChildren(...(value.near || []).map((one) => {
+    const button = Object.assign(document.createElement("button"), { type: "button", title: `${one.words} (${one.name})` });
+    button.setAttribute("aria-label", `Choose ${one.name}: ${one.words}`);
+    button.dataset.point = one.point;
+    button.append(tile(one.thumb, 40), tile(one.thumb + 1, 40));
+    button.addEventListener("click", () => trigger("select", { point: one.point }));
+    return button;
+  }));
+}
+
+watch("value", render);
+render();

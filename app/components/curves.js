@@ -1,0 +1,91 @@
+const root = element.querySelector(".curves");
+const find = (selector) => root.querySelector(selector);
+// Okabe and Ito: told apart by every eye.
+const COLOURS = { noisy: "#0072B2", sparse: "#D55E00", discrete: "#009E73" };
+let shown = props.curves.length ? props.curves[0].key : null;
+
+const css = (name) => getComputedStyle(root).getPropertyValue(name).trim();
+const colourOf = (family) => COLOURS[family] || "#888888";
+
+function loadPlotly() {
+  window.plotlyLoading ??= new Promise((done, fail) => {
+    const script = Object.assign(document.createElement("script"), { src: props.plotly, onload: done, onerror: fail });
+    document.head.append(script);
+  });
+  return window.plotlyLoading;
+}
+
+const curve = () => props.curves.find((one) => one.key === shown);
+const dial = () => props.value || { family: "", capacity: 1 };
+
+function traces() {
+  const out = [];
+  for (const [family, points] of Object.entries(curve().lines)) {
+    out.push({
+      type: "scatter", mode: "lines+markers", name: family, x: points.map((p) => p.capacity), y: points.map((p) => p.mean),
+      error_y: { type: "data", symmetric: false, array: points.map((p) => p.high - p.mean), arrayminus: points.map((p) => p.mean - p.low), thickness: 1, width: 0 },
+      line: { color: colourOf(family), width: family === dial().family ? 3 : 1.5 }, marker: { size: 6, color: colourOf(family) },
+      hovertemplate: `${family} at %{x:.2f}: %{y:.3f}<extra></extra>`,
+    });
+    const ends = curve().paper[family];
+    if (ends) out.push({ type: "scatter", mode: "markers", name: `${family}, paper`, x: [0, 1], y: ends, marker: { symbol: "diamond-open", size: 9, color: colourOf(family) }, hovertemplate: `${family} in the paper: %{y:.2f}<extra></extra>` });
+  }
+  const here = nearest();
+  if (here) out.push({ type: "scatter", mode: "markers", name: "the dial", x: [here.capacity], y: [here.mean], marker: { size: 16, color: "rgba(0,0,0,0)", line: { width: 3, color: css("--accent") } }, hoverinfo: "skip" });
+  return out;
+}
+
+function nearest() {
+  const points = curve().lines[dial().family] || [];
+  return points.reduce((best, p) => (!best || Math.abs(p.capacity - dial().capacity) < Math.abs(best.capacity - dial().capacity) ? p : best), null);
+}
+
+async function draw() {
+  find(".curves-empty").hidden = Boolean(shown);
+  if (!shown || !root.isConnected || !root.offsetParent) return;
+  await loadPlotly();
+  const ink = css("--soft"), line = css("--line");
+  const axis = { gridcolor: line, linecolor: line, zeroline: false, tickfont: { color: ink }, fixedrange: true };
+  const lines = Object.entries(curve().references).map(([name, y]) => ({ type: "line", xref: "paper", x0: 0, x1: 1, y0: y, y1: y, line: { color: ink, width: 1.5, dash: "dash" }, label: { text: name, font: { color: ink, size: 11 }, textposition: "end" } }));
+  const marker = { type: "line", yref: "paper", y0: 0, y1: 1, x0: dial().capacity, x1: dial().capacity, line: { color: css("--accent"), width: 1.5, dash: "dot" } };
+  await Plotly.react(find(".curves-plot"), traces(), {
+    margin: { l: 48, r: 12, t: 8, b: 40 }, height: 300, xaxis: { ...axis, title: { text: "capacity", font: { color: ink, size: 13 } }, range: [-0.04, 1.04] }, yaxis: axis,
+    shapes: [...lines, marker], legend: { orientation: "h", y: 1.14, font: { color: ink, size: 12 } }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", hovermode: "closest",
+  }, { responsive: true, displayModeBar: false, displaylogo: false, showSendToCloud: false });
+  root.dataset.curve = shown;
+  root.dataset.capacity = dial().capacity;
+}
+
+function describe() {
+  for (const button of find(".curves-tabs").children) button.setAttribute("aria-pressed", String(button.dataset.key === shown));
+  if (!shown) return;
+  find(".curves-better").textContent = curve().better;
+  const families = Object.keys(curve().lines), capacities = [...new Set(families.flatMap((f) => curve().lines[f].map((p) => p.capacity)))].sort((a, b) => a - b);
+  const row = (cells, kind) => {
+    const line = document.createElement("tr");
+    cells.forEach((text, i) => {
+      const cell = Object.assign(document.createElement(i && kind === "td" ? "td" : "th"), { textContent: text });
+      cell.scope = i && kind === "td" ? "" : kind === "td" ? "row" : "col";
+      if (i && kind === "td") cell.removeAttribute("scope");
+      line.append(cell);
+    });
+    return line;
+  };
+  find(".curves-table caption").textContent = `${curve().title}, by family and capacity`;
+  find(".curves-table thead").replaceChildren(row(["family", ...capacities.map((c) => c.toFixed(2).replace(/0$/, ""))], "th"));
+  find(".curves-table tbody").replaceChildren(...families.map((family) => row([family, ...capacities.map((c) => {
+    const point = curve().lines[family].find((p) => p.capacity === c);
+    return point ? point.mean.toFixed(3) : "";
+  })], "td")));
+}
+
+find(".curves-tabs").append(...props.curves.map((one) => {
+  const button = Object.assign(document.createElement("button"), { type: "button", textContent: one.title });
+  button.dataset.key = one.key;
+  button.addEventListener("click", () => { shown = one.key; describe(); draw(); });
+  return button;
+}));
+describe();
+watch("value", draw);
+new IntersectionObserver((seen) => { if (seen.some((one) => one.isIntersecting)) draw(); }).observe(root);
+new MutationObserver(draw).observe(document.body, { attributes: true, attributeFilter: ["class"] });

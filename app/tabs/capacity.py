@@ -1,0 +1,108 @@
+"""The fourth tab: what capacity does, on the open pair and in measured figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import gradio as gr
+
+from app.components.curves import build_curves, dial_value
+from app.components.lanes import build_lanes, lanes_value
+from app.components.message import message_value
+from app.studio import Studio
+from app.tabs.action_map import guarded
+from app.tabs.selection import MODEL_QUEUE, PRIVATE, Selection, chosen_path
+from app.views import Shown, View, draw_sweep
+
+ALONG, ACROSS = "capacities of the family", "families at the dial's capacity"
+STEPS = (0.0, 0.25, 0.5, 0.75, 1.0)
+LEAD = (
+    "The same transfer under several limits. With little capacity only coarse motion passes; with much, an action can "
+    "carry more than motion. The curves are measured on clips and scenes that the model never saw."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CapacityParts:
+    """The tab's components."""
+
+    compare: gr.Radio
+    run: gr.Button
+    lanes: gr.HTML
+    curves: gr.HTML
+
+
+def build_capacity_tab(studio: Studio, curves: list[dict]) -> CapacityParts:
+    """Lanes side by side, then the curves."""
+    gr.Markdown(LEAD, elem_classes="lead")
+    with gr.Row(elem_classes="compare"):
+        compare = gr.Radio([ALONG, ACROSS], value=ALONG, label="Compare", elem_id="compare", scale=4)
+        run = gr.Button("Compare", elem_id="run-sweep", scale=1, min_width=140, size="sm")
+    lanes = build_lanes(None, "sweep", "Press Compare to see the open pair under several limits.")
+    drawn = build_curves(curves, studio.model.families[0], 1.0, "curves")
+    return CapacityParts(compare=compare, run=run, lanes=lanes, curves=drawn)
+
+
+def wire_capacity_tab(parts: CapacityParts, tabs: gr.HTML, selection: Selection, studio: Studio) -> None:
+    """The comparison runs when it is asked for; the dial's place on the curves follows the dial at once."""
+    dial = [selection.family, selection.capacity]
+    gr.on(
+        [selection.capacity.change, selection.family.input, tabs.expand],
+        lambda family, capacity: dial_value(family, capacity),
+        dial,
+        parts.curves,
+        queue=False,
+        show_progress="hidden",
+        **PRIVATE,
+    )
+    gr.on(
+        [parts.run.click, parts.compare.input, tabs.expand],
+        name_sweep(studio),
+        [parts.compare, *selection.request],
+        [selection.message, parts.lanes],
+        show_progress_on=parts.lanes,
+        **MODEL_QUEUE,
+        **PRIVATE,
+    )
+
+
+def name_sweep(studio: Studio) -> Callable:
+    """The handler that compares settings."""
+
+    def compare_settings(
+        compare: str,
+        source: object,
+        source_video: str | None,
+        source_start: float | None,
+        target: object,
+        target_video: str | None,
+        target_start: float | None,
+        family: str,
+        capacity: float,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008 - how Gradio finds it
+    ) -> tuple:
+        """The open pair at five capacities, or under each family."""
+
+        def act() -> tuple:
+            along = compare != ACROSS
+            settings = [(family, c) for c in STEPS] if along else [(f, capacity) for f in studio.model.families]
+            views = studio.sweep(
+                chosen_path(studio, source, source_video, "source"),
+                chosen_path(studio, target, target_video, "target"),
+                settings,
+                source_start=source_start,
+                target_start=target_start,
+                progress=lambda fraction, what: progress(fraction, desc=what),
+            )
+            return message_value(), lanes_value(shown_together(views, along))
+
+        return guarded(act, outputs=2)
+
+    return compare_settings
+
+
+def shown_together(views: list[View], along: bool) -> Shown:
+    """Source and transfers side by side, each under its setting."""
+    names = [f"Capacity {v.result.capacity:g}" if along else v.result.family.capitalize() for v in views]
+    return draw_sweep(views, names)

@@ -1,0 +1,158 @@
+"""What all tabs share: two clips, a family and a capacity, and the place where refusals are said."""
+
+from __future__ import annotations
+
+import html
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import gradio as gr
+
+from app.components.choices import Choice, build_choices, choice_value, chosen_key, extra_choice
+from app.components.message import message_value
+from app.gallery import GalleryPair
+from app.pictures import data_uri
+from app.studio import Studio
+
+UPLOAD = "upload"  # the key of an uploaded video among the choices
+FILE_TYPES = [".mp4", ".mov", ".mkv", ".webm", ".avi", ".gif"]
+PRIVATE = {"api_visibility": "private"}
+# How everything that needs the model is run: one at a time, the newest wish last.
+MODEL_QUEUE = {"concurrency_id": "model", "concurrency_limit": 1, "trigger_mode": "always_last"}
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """The components that choose one clip. `video` holds the last upload that could be read."""
+
+    choices: gr.HTML
+    upload: gr.UploadButton
+    video: gr.File
+    start: gr.Number
+
+    @property
+    def inputs(self) -> list:
+        """What a result needs to know of this side."""
+        return [self.choices, self.video, self.start]
+
+    @property
+    def changed(self) -> list:
+        """Every event after which another piece of video is meant, uploads aside."""
+        return [self.choices.select, self.start.submit, self.start.blur]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """The one selection that every tab shows."""
+
+    message: gr.HTML
+    family: gr.Dropdown
+    capacity: gr.Slider
+    run: gr.Button
+    source: Side
+    target: Side
+
+    @property
+    def request(self) -> list:
+        """Both clips and the dial."""
+        return [*self.source.inputs, *self.target.inputs, self.family, self.capacity]
+
+    @property
+    def on_target(self) -> list:
+        """The target and the dial."""
+        return [*self.target.inputs, self.family, self.capacity]
+
+
+def build_dials(studio: Studio) -> tuple[gr.Slider, gr.Dropdown, gr.Button]:
+    """The dial, its family, and the button that runs a transfer."""
+    families = list(studio.model.families)
+    with gr.Row(elem_classes="dials"):
+        capacity = gr.Slider(
+            0, 1, value=1.0, step=0.05, label="Capacity", elem_id="capacity", scale=4,
+            min_width=300,
+        )  # fmt: skip
+        family = gr.Dropdown(
+            families, value=families[0], label="Family", elem_id="family", scale=1, min_width=200,
+            interactive=len(families) > 1,
+        )  # fmt: skip
+        run = gr.Button("Transfer", variant="primary", elem_id="run-transfer", scale=0, min_width=150)
+    return capacity, family, run
+
+
+def build_sides(studio: Studio, opening: GalleryPair | None) -> tuple[Side, Side]:
+    """Both clips' places."""
+    with gr.Row(elem_classes="sides"):
+        source = build_side(studio, "source", "The clip that the actions are read from.", opening and opening.source)
+        target = build_side(studio, "target", "The clip whose first frame they act on.", opening and opening.target)
+    return source, target
+
+
+def build_side(studio: Studio, name: str, about: str, chosen: str | None) -> Side:
+    """One clip's place: gallery, upload and start."""
+    clips, title = studio.gallery.clips, name.capitalize()
+    with gr.Column(elem_id=f"{name}-video", elem_classes="side", min_width=300):
+        gr.Markdown(f"### {title}\n{about}", elem_classes="side-title")
+        choices = build_choices(
+            [Choice(key=c.file, title=c.title, note=c.about, rows=(row,)) for row, c in enumerate(clips)],
+            chosen,
+            len(clips),
+            f"{title} clips",
+            f"{name}-choices",
+        )
+        with gr.Row(elem_classes="side-own"):
+            upload = gr.UploadButton(
+                "Upload a video", file_types=FILE_TYPES, size="sm", elem_id=f"{name}-upload", min_width=120
+            )
+            start = gr.Number(0, label="Start at second", minimum=0, step=0.5, elem_id=f"{name}-start", min_width=120)
+    # Only a place to remember the upload in; what is in it is decoded in a guarded process and never served.
+    video = gr.File(visible=False, file_types=FILE_TYPES, label=f"{title} video, when not from the gallery")
+    return Side(choices=choices, upload=upload, video=video, start=start)
+
+
+# ---- what handlers share --------------------------------------------------------------------------------------------
+
+
+def name_upload(studio: Studio) -> Callable[[str | None], tuple]:
+    """The handler that takes a person's own video."""
+
+    def open_upload(path: str | None) -> tuple:
+        """Shows the video among the choices and chooses it; one that cannot be read changes nothing but the message."""
+        try:
+            if path is None:
+                raise ValueError("No file came; choose a video to upload.")
+            clip, picture = studio.open_clip(path), studio.draw_thumbnail(path)
+        except Exception as error:
+            return gr.skip(), gr.skip(), gr.skip(), message_value(tell(error))
+        length = f"{clip.file_seconds:.1f} s. " if clip.file_seconds else ""
+        note = f"{clip.name}, {length}The centre square of the picture is used."
+        extra = extra_choice(UPLOAD, clip.name, note, data_uri(picture))
+        return choice_value(UPLOAD, extra), path, 0, message_value()
+
+    return open_upload
+
+
+def chosen_path(studio: Studio, value: object, video: str | None, role: str) -> str | Path:
+    """The file that a side's choice means. Raises ValueError when nothing is chosen."""
+    key = chosen_key(value)
+    if key == UPLOAD and video:
+        return video
+    if not key or key == UPLOAD:
+        raise ValueError(f"No {role} is chosen; take a clip from the gallery or upload a video.")
+    return studio.gallery.path(key)
+
+
+def refused(message: object) -> bool:
+    """Whether the last request was refused: the reason must stay readable, so nothing goes on after it."""
+    return isinstance(message, dict) and bool(message.get("text"))
+
+
+def tell(error: Exception) -> str:
+    """The sentence for people, also shown as a toast; what only developers understand goes to the log."""
+    text = str(error) if isinstance(error, ValueError) else "Something went wrong on our side; the last result is kept."
+    if not isinstance(error, ValueError):
+        log.error("A request failed", exc_info=error)
+    gr.Warning(html.escape(text), title="Not possible", duration=8)  # a toast is HTML, and file names come from people
+    return text

@@ -1,0 +1,39 @@
+"""Reports as curves."""
+
+import json
+
+from app.figures import CURVES, nearest_score, read_curves
+
+
+def score(name: str, mean: float, family: str = "noisy", capacity: float | None = 0.0, step: int | None = None) -> dict:
+    where = {"family": family, "capacity": capacity, "step": step}
+    return {"name": name, "mean": mean, "low": mean - 0.1, "high": mean + 0.1, **where}
+
+
+def test_a_report_becomes_lines_and_reference_lines(tmp_path):
+    idm = [score("error", 0.2, capacity=1.0), score("error", 0.3), score("error", 0.1, "unconstrained", None)]
+    idm += [score("error", 9.0, step=1), score("psnr", 30.0)]
+    cycle = [score("cycle_ratio", 1.1, family) for family in ("noisy", "sparse")]
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps({"suites": {"idm": idm, "cycle": cycle}}))
+    curves = read_curves(path)
+    assert [c["key"] for c in curves] == ["error", "cycle"]
+    assert [p["mean"] for p in curves[0]["lines"]["noisy"]] == [0.3, 0.2]
+    assert curves[0]["references"] == {"unconstrained": 0.1}
+    assert set(curves[1]["paper"]) == {"noisy", "sparse"}
+    assert (
+        nearest_score(curves, "error", "noisy", 0.8) == 0.2 and nearest_score(curves, "error", "discrete", 0.8) is None
+    )
+
+
+def test_no_report_or_a_broken_one_gives_no_curves(tmp_path):
+    assert read_curves(tmp_path / "none.json") == []
+    for text in ("{", "[]", '{"suites": 3}', '{"suites": {"idm": [{"name": "error"}]}}'):
+        (tmp_path / "broken.json").write_text(text)
+        assert read_curves(tmp_path / "broken.json") == []
+
+
+def test_every_curve_is_one_that_a_report_has():
+    from lawm_core.evaluation.report import CHAPTERS
+
+    assert all(curve.score in CHAPTERS[curve.suite].columns for curve in CURVES)

@@ -1,0 +1,111 @@
+"""Capacity side by side, links that bring a view back, endpoints for scripts, and every view for every reader."""
+
+import json
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from app.components.tabs import VIEWS
+
+pytestmark = pytest.mark.browser
+
+
+def test_capacities_stand_side_by_side_and_the_curves_follow_the_dial(open_page):
+    page = open_page()
+    page.get_by_role("tab", name="Capacity").click()
+    page.wait_for_selector("#sweep .lanes[data-result]")
+    titles = page.locator("#sweep figcaption b").all_inner_texts()
+    assert titles == ["Source", *(f"Capacity {c:g}" for c in (0, 0.25, 0.5, 0.75, 1))]
+    page.get_by_label("families at the dial").click()
+    page.wait_for_function("document.querySelectorAll('#sweep figure').length < 6")
+    assert page.locator("#curves .curves").count() == 1
+
+
+def test_a_link_brings_the_view_back(open_page, address):
+    page = open_page()
+    page.get_by_role("tab", name="Action map").click()
+    page.wait_for_function("(document.querySelector('#action-map .map')?.dataset.points ?? 0) > 100")
+    page.locator("#target-choices .choice").nth(3).click()
+    page.focus("#capacity input[type=range]")
+    page.keyboard.press("Home")
+    page.fill("#action-map .map-point", "33")
+    page.press("#action-map .map-point", "Enter")
+    page.wait_for_selector("#preview .lanes[data-result]")
+    page.wait_for_timeout(2500)
+    key, name = page.get_attribute("#preview .lanes", "data-result"), page.inner_text("#selected-action b")
+    page.click("#copy-link")
+    page.wait_for_selector("#copy-link[data-link]")
+    link = page.get_attribute("#copy-link", "data-link")
+    assert link.startswith(address) and "point=33" in link and "capacity=0" in link
+    again = open_page(link=link)
+    again.wait_for_selector("#preview .lanes[data-result]")
+    assert again.get_attribute("#preview .lanes", "data-result") == key
+    assert again.inner_text("#selected-action b") == name
+    assert again.get_attribute("#tab-action-map", "aria-selected") == "true"
+    assert again.input_value("#capacity input[type=number]") == "0"
+    assert again.get_attribute("#target-choices .choice >> nth=3", "aria-pressed") == "true"
+
+
+def test_a_link_with_nonsense_opens_the_page_as_it_is(open_page, address):
+    page = open_page(link=f"{address}/?source=../../etc/passwd&capacity=nan&point=99999999&tab=evil&family=x")
+    page.wait_for_timeout(2000)
+    assert page.get_attribute("#tab-transfer", "aria-selected") == "true"
+    assert page.locator("#source-choices .choice[aria-pressed=true]").count() == 1
+
+
+def test_views_change_by_key(open_page):
+    page = open_page()
+    page.focus("#tab-transfer")
+    for key in list(VIEWS)[1:]:
+        page.keyboard.press("ArrowRight")
+        assert page.get_attribute(f"#tab-{key}", "aria-selected") == "true"
+        assert page.is_visible(f"#pane-{key}") and page.locator(".pane.shown").count() == 1
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("key", list(VIEWS))
+def test_no_serious_barrier_in_any_view(open_page, key, scheme):
+    page = open_page(scheme=scheme)
+    page.click(f"#tab-{key}")
+    page.wait_for_timeout(2500)
+    found = Axe().run(page)
+    serious = [v for v in found.response["violations"] if v["impact"] in ("serious", "critical")]
+    assert not serious, json.dumps(
+        [(v["id"], [n["html"][:160] + " | " + n["failureSummary"][:300] for n in v["nodes"][:3]]) for v in serious],
+        indent=1,
+    )
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("key", list(VIEWS))
+def test_every_view_fits_its_window(open_page, key, width):
+    page = open_page(width=width)
+    page.click(f"#tab-{key}")
+    page.wait_for_timeout(800)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_scripts_are_offered_what_the_page_can_do(open_page, address):
+    page = open_page()
+    info = json.loads(page.request.get(f"{address}/gradio_api/info").text())
+    offered = {"/transfer", "/infer_actions", "/apply_action", "/capacity_sweep", "/project", "/replay"}
+    assert set(info["named_endpoints"]) == offered and not info["unnamed_endpoints"]
+
+
+def test_endpoints_do_what_the_page_does(address, tmp_path):
+    from gradio_client import Client
+
+    client = Client(address, verbose=False, download_files=tmp_path)
+    actions = client.predict("sea-pan.mp4", None, 0, "noisy", 1.0, api_name="/infer_actions")
+    assert len(actions) == 15 and len(actions[0]) == 128
+    film = client.predict(actions[:3], "dunes-pan.mp4", None, 0, "noisy", 1.0, api_name="/apply_action")
+    assert film.endswith(".mp4")
+    places = client.predict(actions, "noisy", 1.0, api_name="/project")
+    assert len(places) == 15 and len(places[0]["nearest"]) == 8
+    sweep = client.predict("sea-pan.mp4", None, 0, "dunes-pan.mp4", None, 0, "noisy", 1.0, api_name="/capacity_sweep")
+    assert [row["capacity"] for row in sweep] == [0, 0.25, 0.5, 0.75, 1]
+    assert sweep[-1]["prediction_gain"] > sweep[0]["prediction_gain"]
+    with pytest.raises(Exception, match="not in the gallery"):
+        client.predict("../../etc/passwd", None, 0, "noisy", 1.0, api_name="/infer_actions")
+    with pytest.raises(Exception, match="needed"):
+        client.predict([[1.0, 2.0]], "noisy", 1.0, api_name="/project")
