@@ -44,7 +44,8 @@ neighbours* stands for the lasso. In a script: **1** to **9** add a prototype, *
 ### For scripts
 
 The page answers `gradio_client` under the names `transfer`, `infer_actions`, `apply_action`, `capacity_sweep`,
-`project` and `replay`. A recipe that was downloaded here is made again, to the same bytes, by `python -m lawm_core replay`.
+`project` and `replay`. A recipe that was downloaded here is made again, to the same bytes, by
+`python -m lawm_core replay`.
 
 ### Model
 
