@@ -122,13 +122,15 @@ class Atlas:
         """What happens there, in words."""
         return lawm.say_motion(self.library.motion_P6[point])
 
-    def oddity(self, action_UA: Tensor, family: str, capacity: float) -> float:
-        """The share of the library's actions that are nearer to their neighbour than these are, 0 to 1, by median."""
+    def oddity(self, action_UA: Tensor) -> float:
+        """How unlike the library's actions are these, 0 to 1, by median and at the library's own setting.
+
+        The share of its actions that lie nearer to another clip's than these lie to any.
+        """
         some = slice(None, None, max(1, len(self) // MOST_COMPARED))
-        action_PA, clip_P = self.actions(family, capacity)[some], self.library.clip_P[some]
-        between_PP = torch.cdist(action_PA, action_PA)
+        known_XA, clip_X = self.library.action_PA[some], self.library.clip_P[some]
+        between_XX = torch.cdist(known_XA, known_XA)
         # Frames of one clip are alike; a fair neighbour is one of another clip.
-        between_PP[clip_P[:, None] == clip_P] = torch.inf
-        usual_P = between_PP.min(dim=1).values
-        own_U = torch.cdist(action_UA.float(), action_PA).min(dim=1).values
-        return (usual_P[None] < own_U[:, None]).float().mean(dim=1).median().item()
+        between_XX[clip_X[:, None] == clip_X] = torch.inf
+        own_U = torch.cdist(action_UA.float(), known_XA).min(dim=1).values
+        return (between_XX.min(dim=1).values < own_U[:, None]).float().mean(dim=1).median().item()

@@ -26,11 +26,12 @@ from app.atlas import Atlas
 from app.cache import ByteCache
 from app.gallery import Gallery, read_gallery
 from app.pictures import draw_sheet, spread_frames
-from app.views import Shown, View, draw_lane, draw_result, effect
+from app.views import Shown, View, draw_lane, draw_result, effect, look_taken
 
 FRAMES = 16  # of a clip: what the models are trained on
 THUMB_PIXELS, THUMB_FRAMES = 96, 6
 PREVIEW_STEPS = 8
+LITTLE_GAIN, MUCH_LOOK, ODD = 0.05, 0.25, 0.97  # beyond these a result comes with a warning
 EXPORTS_KEPT = 40
 EXPORT_ENDS = {"video": ".mp4", "latents": ".npz", "recipe": ".json"}
 
@@ -224,10 +225,30 @@ class Studio:
         self, path: str | Path, *, start: float | None = 0.0, family: str | None = None, capacity: float = 1.0
     ) -> torch.Tensor:
         """The latent actions of a clip, action_UA."""
-        clip, family = self.open_clip(path, start), family or self.model.families[0]
+        return self._infer(self.open_clip(path, start), family or self.model.families[0], checked_capacity(capacity))
+
+    def _infer(self, clip: lawm.Clip, family: str, capacity: float) -> torch.Tensor:
         with self._model_lock, torch.inference_mode():
-            state_BTND = self.model.encode(clip.frame_TCHW[None])
-            return self.model.infer_actions(state_BTND, family, checked_capacity(capacity))[0]
+            return self.model.infer_actions(self.model.encode(clip.frame_TCHW[None]), family, capacity)[0]
+
+    def warnings(self, view: View) -> list[str]:
+        """What a careful reader of a result should know, in sentences; nothing where there is nothing to warn of."""
+        said = []
+        if view.result.scores.get("prediction_gain", 1.0) < LITTLE_GAIN:
+            said.append("The actions explain hardly anything of the source, so there is little to transfer.")
+        if (taken := look_taken(view)) > MUCH_LOOK:
+            said.append(
+                f"The transfer takes on the source's colours ({taken:.0%} of the way): its actions carry appearance "
+                "as well as motion. Less capacity helps."
+            )
+        if self.atlas and view.source is not None:
+            config = self.atlas.library.index.config
+            action_UA = self._infer(view.source, config.family, config.capacity)
+            if self.atlas.oddity(action_UA) > ODD:
+                said.append(
+                    "The source moves unlike anything in this model's library; expect its actions to be read less well."
+                )
+        return said
 
     # ---- capacity ---------------------------------------------------------------------------------------------------
 

@@ -81,10 +81,15 @@ function ring(points, at, size, width) {
 async function draw() {
   if (!root.isConnected || !root.offsetParent) return;
   await loadPlotly();
-  const axis = { visible: false, fixedrange: false };
+  // Ranges come from the points alone, so that the map stays where it is when rings and paths come and go.
+  const at = layout(), points = shownPoints();
+  const range = (values) => {
+    const some = points.map((p) => values[p]), low = Math.min(...some), high = Math.max(...some), room = 0.06 * (high - low) + 1e-3;
+    return [low - room, high + room];
+  };
   const picture = {
     margin: { l: 6, r: 6, t: 6, b: 6 }, showlegend: false, dragmode: find(".map-drag").value, hovermode: "closest",
-    uirevision: find(".map-layout").value + shownClip(), xaxis: { ...axis }, yaxis: { ...axis, scaleanchor: "x" },
+    uirevision: find(".map-layout").value + shownClip() + Boolean(props.places), xaxis: { visible: false, range: range(at.x) }, yaxis: { visible: false, range: range(at.y), scaleanchor: "x" },
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
   };
   const buttons = ["toImage", "select2d", "autoScale2d", "hoverClosestCartesian", "hoverCompareCartesian", "toggleSpikelines", "sendDataToCloud"];

@@ -7,7 +7,7 @@ const make = (tag, text, parent, kind) => {
 };
 
 function render() {
-  const { used = [], scores = [] } = props.value || {};
+  const { used = [], scores = [], warnings = [] } = props.value || {};
   const list = element.querySelector(".scores");
   list.replaceChildren();
   for (const score of scores) {
@@ -16,6 +16,9 @@ function render() {
     make("dd", score.figure, item, "figure");
     make("dd", score.text, item, "reading");
   }
+  const cautions = element.querySelector(".warnings");
+  cautions.replaceChildren();
+  for (const sentence of warnings) make("li", sentence, cautions);
   const lines = element.querySelector(".used");
   lines.replaceChildren();
   for (const sentence of used) make("li", sentence, lines);

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import gradio as gr
 
 from app.components import build_piece
@@ -9,14 +11,16 @@ from app.studio import FRAMES
 from app.views import View
 
 
-def build_facts(view: View | None, elem_id: str) -> gr.HTML:
+def build_facts(view: View | None, warnings: Sequence[str], elem_id: str) -> gr.HTML:
     """The facts of a result, or an empty place for them."""
-    return build_piece("facts", facts_value(view), elem_id=elem_id, min_height=96)
+    return build_piece("facts", facts_value(view, warnings), elem_id=elem_id, min_height=96)
 
 
-def facts_value(view: View | None) -> dict:
-    """Sentences and figures for the page."""
-    return {"used": used_sentences(view), "scores": score_lines(view)} if view else {"used": [], "scores": []}
+def facts_value(view: View | None, warnings: Sequence[str] = ()) -> dict:
+    """Sentences and figures for the page, and what a careful reader should know."""
+    if view is None:
+        return {"used": [], "scores": [], "warnings": []}
+    return {"used": used_sentences(view), "scores": score_lines(view), "warnings": list(warnings)}
 
 
 def used_sentences(view: View) -> list[str]:

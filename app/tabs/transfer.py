@@ -38,7 +38,7 @@ def build_transfer_tab(studio: Studio, first: View | None) -> TransferParts:
     return TransferParts(
         pairs=build_pairs(studio.gallery, opening),
         lanes=build_lanes(first and first.shown, "lanes"),
-        facts=build_facts(first, "facts"),
+        facts=build_facts(first, studio.warnings(first) if first else (), "facts"),
         downloads=build_downloads(studio.export(first) if first else None),
     )
 
@@ -160,7 +160,7 @@ def name_transfer(studio: Studio) -> Callable[..., Iterator[tuple]]:
             return
         index = studio.gallery.pair_index(chosen_key(source), chosen_key(target))
         pair = choice_value(None if index is None else str(index))
-        page = message_value(), lanes_value(view.shown), facts_value(view), pair
+        page = message_value(), lanes_value(view.shown), facts_value(view, studio.warnings(view)), pair
         yield (*page, *[gr.update(interactive=False)] * 3)  # the lanes first: writing files takes a moment more
         files = studio.export(view)
         ready = (gr.update(value=path, interactive=True) for path in (files.video, files.latents, files.recipe))

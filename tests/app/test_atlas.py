@@ -60,5 +60,5 @@ def test_neighbours_others_and_names(atlas):
 
 def test_what_is_unlike_everything_is_odd(atlas):
     own_PA = atlas.actions("noisy", 0.8)
-    assert atlas.oddity(own_PA[:3], "noisy", 0.8) == 0
-    assert atlas.oddity(own_PA[:3] + 100, "noisy", 0.8) == 1
+    assert atlas.oddity(own_PA[:3]) == 0
+    assert atlas.oddity(own_PA[:3] + 100) == 1

@@ -234,3 +234,18 @@ def test_a_transfer_that_turns_into_the_source_is_seen(desk, folder):
 
     assert with_frames(dark) == 0 and with_frames(bright) == pytest.approx(1, abs=1e-3)
     assert with_frames((dark + bright) / 2) == pytest.approx(0.5, abs=1e-3)
+
+
+def test_a_careful_reader_is_warned(desk, folder):
+    view = desk.transfer(folder / "slide.mp4", folder / "leap.mp4")
+
+    def with_scores(gain: float) -> list[str]:
+        result = dataclasses.replace(view.result, scores={**view.result.scores, "prediction_gain": gain})
+        return desk.warnings(dataclasses.replace(view, result=result))
+
+    assert any("hardly anything" in said for said in with_scores(0.0))
+    assert not any("hardly anything" in said for said in with_scores(0.5))
+    bright, dark = torch.full((4, 3, SIDE, SIDE), 0.9), torch.full((4, 3, SIDE, SIDE), 0.1)
+    leaky = dataclasses.replace(view.result, frame_TCHW=bright, control_TCHW=dark)
+    source = dataclasses.replace(view.source, frame_TCHW=bright)
+    assert any("takes on" in said for said in desk.warnings(dataclasses.replace(view, result=leaky, source=source)))
