@@ -117,13 +117,20 @@ def join_parts(
         thumbs_across=max(1, round(len(thumb_FHWC) ** 0.5)),
         refused=refused,
     )
-    write_sprite(out / "sprite.webp", thumb_FHWC, index.thumbs_across)
-    write_tensors(out / "library.safetensors", {n: t.contiguous() for n, t in tensors.items()})
-    write_text(out / "library.json", json.dumps({"format": FORMAT, **asdict(index)}, indent=1) + "\n")
+    write_library(out, index, tensors, draw_sprite(thumb_FHWC, index.thumbs_across))
     return ActionLibrary(index=index, sprite=out / "sprite.webp", **tensors)
 
 
-def write_sprite(path: Path, thumb_FHWC: np.ndarray, across: int) -> None:
+def write_library(out: Path, index: LibraryIndex, tensors: dict[str, torch.Tensor], sprite: bytes) -> None:
+    """The library's three files, each whole or not at all; the index last."""
+    out.mkdir(parents=True, exist_ok=True)
+    with atomic_path(out / "sprite.webp") as part:
+        Path(part).write_bytes(sprite)
+    write_tensors(out / "library.safetensors", {n: t.contiguous() for n, t in tensors.items()})
+    write_text(out / "library.json", json.dumps({"format": FORMAT, **asdict(index)}, indent=1) + "\n")
+
+
+def draw_sprite(thumb_FHWC: np.ndarray, across: int) -> bytes:
     """All small frames in one picture, row by row."""
     import imageio.v3 as imageio
 
@@ -132,5 +139,4 @@ def write_sprite(path: Path, thumb_FHWC: np.ndarray, across: int) -> None:
     sheet = np.zeros((down * across, height, width, 3), np.uint8)
     sheet[:frames] = thumb_FHWC
     sheet = sheet.reshape(down, across, height, width, 3).swapaxes(1, 2).reshape(down * height, across * width, 3)
-    with atomic_path(path) as part:
-        Path(part).write_bytes(imageio.imwrite("<bytes>", sheet, extension=".webp", quality=75))
+    return imageio.imwrite("<bytes>", sheet, extension=".webp", quality=75)

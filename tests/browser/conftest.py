@@ -53,10 +53,15 @@ def wait_until_ready(process: subprocess.Popen, log: Path) -> None:
         time.sleep(0.2)
 
 
+def find_chromium() -> str | None:
+    """Where Chromium is, under any of its names."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
 @pytest.fixture(scope="session")
 def browser() -> Browser:
     """Chromium. A missing browser is a failure: tests that nobody runs hold nothing."""
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    path = find_chromium()
     if path is None:
         pytest.fail("no Chromium found; install it: apt-get update && apt-get install -y chromium", pytrace=False)
     with sync_playwright() as play:
