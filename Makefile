@@ -24,7 +24,7 @@ train: .venv/.app ## the whole nano chain from nothing, into runs/nano
 evaluate: .venv/.app ## the shipped model on the val split, into report/
 	$(BIN)/python -m lawm_core evaluate --data $(DATA) --out report
 
-bench: .venv/.app
+bench: .venv/.dev chromium ## every benchmark: some minutes
 	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 
 gallery: .venv/.app ## draw the gallery's clips anew

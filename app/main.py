@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,6 +23,7 @@ from app.views import View  # noqa: E402
 
 BAD_MODEL = 4  # exit status
 NO_PORT = 5
+NO_MCP = 6
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,13 +34,16 @@ def main(arguments: list[str] | None = None) -> int:
     except lawm.CheckpointError as error:
         print(f"lawm-explorer: {error}", file=sys.stderr)
         return BAD_MODEL
+    if options.mcp and not find_spec("mcp"):
+        print("lawm-explorer: --mcp needs one more package: pip install 'gradio[mcp]'", file=sys.stderr)
+        return NO_MCP
     studio = Studio(model, options.gallery, lawm.fingerprint(options.model), options.library)
     folder = model_folder(options.model)
     curves, card = read_curves(folder / "report" / "report.json"), folder / "card.md"
     card_text = card.read_text(encoding="utf-8") if card.is_file() else None
     page = build_page(studio, first_result(studio), curves, card_text)
     try:
-        return serve(page, studio, options.host, options.port)
+        return serve(page, studio, options)
     except OSError as error:
         print(f"lawm-explorer: port {options.port} cannot be used: {error}", file=sys.stderr)
         return NO_PORT
@@ -55,6 +60,7 @@ def read_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--gallery", type=Path, default=gallery, help="a folder with clips and gallery.json")
     library = environment("LAWM_LIBRARY", ROOT / "assets" / "library")
     parser.add_argument("--library", type=Path, default=library, help="a folder that `lawm_core library` made")
+    parser.add_argument("--mcp", action="store_true", help="also answer as a server of the Model Context Protocol")
     return parser.parse_args(arguments)
 
 
@@ -72,18 +78,18 @@ def model_folder(model: str | None) -> Path:
     return Path(name) if Path(name).is_dir() else ROOT / "checkpoints" / name
 
 
-def serve(page: gr.Blocks, studio: Studio, host: str, port: int) -> int:
+def serve(page: gr.Blocks, studio: Studio, options: argparse.Namespace) -> int:
     """Opens the port, says where, and waits."""
     _, address, _ = page.launch(
-        server_name=host,
-        server_port=port,
+        server_name=options.host,
+        server_port=options.port,
         prevent_thread_lock=True,
         quiet=True,
         inbrowser=False,
         share=False,
         ssr_mode=False,
         pwa=False,
-        mcp_server=False,
+        mcp_server=options.mcp,
         show_error=False,  # handlers say what people need; the rest stays in the log
         run_history=False,
         enable_monitoring=False,

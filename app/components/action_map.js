@@ -96,7 +96,9 @@ async function draw() {
   const config = { responsive: true, displaylogo: false, showSendToCloud: false, scrollZoom: false, modeBarButtonsToRemove: buttons };
   await Plotly.react(plot, traces(), picture, config);
   find(".map-wait").hidden = true;
-  find(".map-legend").textContent = `${COLOURS[find(".map-colour").value].legend}. ${props.note || atlas.note}`;
+  const near = find(".map-paths").checked || find(".map-sampled").checked;
+  const approximate = near ? " Source, target and samples are placed between their nearest points: approximate." : "";
+  find(".map-legend").textContent = `${COLOURS[find(".map-colour").value].legend}. ${props.note || atlas.note}${approximate}`;
   root.dataset.points = shownPoints().length;
   drawn = true;
   if (!wired) wire();

@@ -14,7 +14,7 @@ from app.components.chosen import build_chosen, mean_value, point_value
 from app.components.lanes import build_lanes, lanes_value
 from app.components.message import message_value
 from app.studio import Studio
-from app.tabs.selection import MODEL_QUEUE, PRIVATE, Selection, chosen_path, tell
+from app.tabs.selection import MODEL_QUEUE, PRIVATE, Selection, chosen_path, said, tell
 
 SAMPLES = 200
 ANSWERS = 7  # what a choice fills
@@ -173,11 +173,6 @@ class MapChoices:
         chosen = ChosenAction(name=name, action_A=action_A, family=family, capacity=capacity)
         ready = gr.update(interactive=True)
         return message_value(), shown_map, about, lanes_value(shown), chosen, ready, ready
-
-
-def said(family: str, capacity: float) -> str:
-    """A setting of the dial in words."""
-    return f"{family}, capacity {capacity:.2f}"
 
 
 def guarded(act: Callable[[], tuple], outputs: int = ANSWERS) -> tuple:

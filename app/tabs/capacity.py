@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import gradio as gr
@@ -11,8 +11,7 @@ from app.components.curves import build_curves, dial_value
 from app.components.lanes import build_lanes, lanes_value
 from app.components.message import message_value
 from app.studio import Studio
-from app.tabs.action_map import guarded
-from app.tabs.selection import MODEL_QUEUE, PRIVATE, Selection, chosen_path
+from app.tabs.selection import MODEL_QUEUE, PRIVATE, Selection, chosen_path, said, tell
 from app.views import Shown, View, draw_sweep
 
 ALONG, ACROSS = "capacities of the family", "families at the dial's capacity"
@@ -29,6 +28,7 @@ class CapacityParts:
 
     compare: gr.Radio
     run: gr.Button
+    stop: gr.Button
     lanes: gr.HTML
     curves: gr.HTML
 
@@ -39,36 +39,38 @@ def build_capacity_tab(studio: Studio, curves: list[dict]) -> CapacityParts:
     with gr.Row(elem_classes="compare"):
         compare = gr.Radio([ALONG, ACROSS], value=ALONG, label="Compare", elem_id="compare", scale=4)
         run = gr.Button("Compare", elem_id="run-sweep", scale=1, min_width=140, size="sm")
+        stop = gr.Button("Cancel", elem_id="cancel-sweep", scale=1, min_width=140, size="sm", visible=False)
     lanes = build_lanes(None, "sweep", "Press Compare to see the open pair under several limits.")
     drawn = build_curves(curves, studio.model.families[0], 1.0, "curves")
-    return CapacityParts(compare=compare, run=run, lanes=lanes, curves=drawn)
+    return CapacityParts(compare=compare, run=run, stop=stop, lanes=lanes, curves=drawn)
 
 
 def wire_capacity_tab(parts: CapacityParts, tabs: gr.HTML, selection: Selection, studio: Studio) -> None:
     """The comparison runs when it is asked for; the dial's place on the curves follows the dial at once."""
-    dial = [selection.family, selection.capacity]
     gr.on(
         [selection.capacity.change, selection.family.input, tabs.expand],
-        lambda family, capacity: dial_value(family, capacity),
-        dial,
+        dial_value,
+        [selection.family, selection.capacity],
         parts.curves,
         queue=False,
         show_progress="hidden",
         **PRIVATE,
     )
-    gr.on(
+    comparing = gr.on(
         [parts.run.click, parts.compare.input, tabs.expand],
         name_sweep(studio),
         [parts.compare, *selection.request],
-        [selection.message, parts.lanes],
+        [selection.message, parts.lanes, parts.stop],
         show_progress_on=parts.lanes,
-        **MODEL_QUEUE,
+        # After a cancel, any other mode would wait for an end that never comes.
+        **{**MODEL_QUEUE, "trigger_mode": "multiple"},
         **PRIVATE,
     )
+    parts.stop.click(lambda: gr.update(visible=False), None, parts.stop, cancels=[comparing], queue=False, **PRIVATE)
 
 
 def name_sweep(studio: Studio) -> Callable:
-    """The handler that compares settings."""
+    """The handler that compares settings; each result is shown as it comes."""
 
     def compare_settings(
         compare: str,
@@ -81,23 +83,26 @@ def name_sweep(studio: Studio) -> Callable:
         family: str,
         capacity: float,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - how Gradio finds it
-    ) -> tuple:
+    ) -> Iterator[tuple]:
         """The open pair at five capacities, or under each family."""
-
-        def act() -> tuple:
-            along = compare != ACROSS
-            settings = [(family, c) for c in STEPS] if along else [(f, capacity) for f in studio.model.families]
-            views = studio.sweep(
-                chosen_path(studio, source, source_video, "source"),
-                chosen_path(studio, target, target_video, "target"),
-                settings,
-                source_start=source_start,
-                target_start=target_start,
-                progress=lambda fraction, what: progress(fraction, desc=what),
-            )
-            return message_value(), lanes_value(shown_together(views, along))
-
-        return guarded(act, outputs=2)
+        along, views = compare != ACROSS, []
+        settings = [(family, c) for c in STEPS] if along else [(f, capacity) for f in studio.model.families]
+        yield gr.skip(), gr.skip(), gr.update(visible=True)
+        for i, setting in enumerate(settings):
+            progress(i / len(settings), desc=said(*setting))
+            try:
+                views += studio.sweep(
+                    chosen_path(studio, source, source_video, "source"),
+                    chosen_path(studio, target, target_video, "target"),
+                    [setting],
+                    source_start=source_start,
+                    target_start=target_start,
+                )
+            except Exception as error:
+                yield message_value(tell(error)), gr.skip(), gr.update(visible=False)
+                return
+            more = gr.update(visible=i + 1 < len(settings))
+            yield message_value(), lanes_value(shown_together(views, along)), more
 
     return compare_settings
 

@@ -144,6 +144,11 @@ def chosen_path(studio: Studio, value: object, video: str | None, role: str) -> 
     return studio.gallery.path(key)
 
 
+def said(family: str, capacity: float) -> str:
+    """A setting of the dial in words."""
+    return f"{family}, capacity {capacity:.2f}"
+
+
 def refused(message: object) -> bool:
     """Whether the last request was refused: the reason must stay readable, so nothing goes on after it."""
     return isinstance(message, dict) and bool(message.get("text"))

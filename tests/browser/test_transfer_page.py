@@ -184,8 +184,16 @@ def test_names_that_look_like_code_stay_words(open_page, good_video):
     odd = good_video.rename(good_video.with_name("${window.ran=1} {{window.ran=1}} <img src=x onerror=ran=1>'.mp4"))
     page = open_page()
     old = result_key(page)
-    upload(page, "target", odd)
+    upload(page, "source", odd)
     wait_for_new_result(page, old)
+    page.click("#tab-compose")
+    page.click("#add-source")
+    page.wait_for_function("document.querySelectorAll('#script .script-name').length === 15")
+    page.wait_for_selector("#script-lanes .lanes[data-result]")
+    page.click("#tab-action-map")
+    page.wait_for_timeout(1500)
+    assert "window.ran=1" in page.inner_text("#script .script-name >> nth=0")
+    page.click("#tab-transfer")
     assert page.evaluate("window.ran") is None
     assert "window.ran=1" in page.inner_text("#facts .used") and page.locator("#facts img").count() == 0
 

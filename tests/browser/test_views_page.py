@@ -13,12 +13,25 @@ pytestmark = pytest.mark.browser
 def test_capacities_stand_side_by_side_and_the_curves_follow_the_dial(open_page):
     page = open_page()
     page.get_by_role("tab", name="Capacity").click()
-    page.wait_for_selector("#sweep .lanes[data-result]")
+    page.wait_for_function("document.querySelectorAll('#sweep figure').length === 6")
     titles = page.locator("#sweep figcaption b").all_inner_texts()
     assert titles == ["Source", *(f"Capacity {c:g}" for c in (0, 0.25, 0.5, 0.75, 1))]
     page.get_by_label("families at the dial").click()
     page.wait_for_function("document.querySelectorAll('#sweep figure').length < 6")
     assert page.locator("#curves .curves").count() == 1
+
+
+def test_a_comparison_can_be_cancelled_and_asked_for_again(open_page):
+    page = open_page()
+    page.get_by_role("tab", name="Capacity").click()
+    page.click("#cancel-sweep")
+    page.wait_for_selector("#cancel-sweep", state="hidden")
+    page.click("#run-sweep")
+    page.wait_for_function("document.querySelectorAll('#sweep figure').length === 6")
+    old = page.get_attribute("#lanes .lanes", "data-result")
+    page.get_by_role("tab", name="Transfer").click()
+    page.locator("#pairs .choice").nth(2).click()
+    page.wait_for_function("old => document.querySelector('#lanes .lanes').dataset.result !== old", arg=old)
 
 
 def test_a_link_brings_the_view_back(open_page, address):
