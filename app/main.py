@@ -18,7 +18,7 @@ import gradio as gr  # noqa: E402
 import lawm_core as lawm  # noqa: E402
 from app.figures import read_curves  # noqa: E402
 from app.layout import NAME, build_page, read_look  # noqa: E402
-from app.studio import Studio  # noqa: E402
+from app.studio import Piece, Studio  # noqa: E402
 from app.views import View  # noqa: E402
 
 BAD_MODEL = 4  # exit status
@@ -69,7 +69,7 @@ def first_result(studio: Studio) -> View | None:
     if not studio.gallery.pairs:
         return None
     pair = studio.gallery.pairs[0]
-    return studio.transfer(studio.gallery.path(pair.source), studio.gallery.path(pair.target))
+    return studio.transfer(*(Piece.of(studio.gallery.path(file)) for file in (pair.source, pair.target)))
 
 
 def model_folder(model: str | None) -> Path:

@@ -28,7 +28,7 @@ from app.gallery import Gallery, read_gallery
 from app.pictures import draw_sheet, spread_frames
 from app.views import Shown, View, draw_lane, draw_result, effect, look_taken
 
-FRAMES = 16  # of a clip: what the models are trained on
+FRAMES, FEWEST_FRAMES, MOST_FRAMES = 16, 2, 32  # of a clip: usual, least, most
 THUMB_PIXELS, THUMB_FRAMES = 96, 6
 PREVIEW_STEPS = 8
 LITTLE_GAIN, MUCH_LOOK, ODD = 0.05, 0.25, 0.97  # beyond these a result comes with a warning
@@ -38,6 +38,30 @@ EXPORT_ENDS = {"video": ".mp4", "latents": ".npz", "recipe": ".json"}
 log = logging.getLogger(__name__)
 
 Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """Which piece of which video is meant. Raises ValueError for a moment or a length that no video has."""
+
+    path: Path
+    start_seconds: float = 0.0
+    frames: int = FRAMES
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.start_seconds) and self.start_seconds >= 0):
+            raise ValueError(f"The start came as {self.start_seconds:g} seconds; 0 or later is needed.")
+        if not FEWEST_FRAMES <= self.frames <= MOST_FRAMES:
+            raise ValueError(
+                f"The length came as {self.frames:g} frames; {FEWEST_FRAMES} to {MOST_FRAMES} are possible."
+            )
+
+    @staticmethod
+    def of(path: str | Path, start_seconds: float | None = None, frames: float | None = None) -> Piece:
+        """From what a page sends: an empty field means the usual."""
+        start = 0.0 if start_seconds is None else round(float(start_seconds), 3)
+        length = FRAMES if frames is None or not math.isfinite(frames) else round(frames)
+        return Piece(path=Path(path), start_seconds=start, frames=length)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,50 +106,48 @@ class Studio:
 
     # ---- clips ------------------------------------------------------------------------------------------------------
 
-    def open_clip(self, path: str | Path, start_seconds: float | None = 0.0) -> lawm.Clip:
-        """A clip at the model's rate and size. Raises lawm.VideoError for files, ValueError for moments."""
-        path, start = Path(path), checked_start(start_seconds)
-        key = (lawm.content_hash(path), path.name, start)
+    def open_clip(self, piece: Piece) -> lawm.Clip:
+        """A clip at the model's rate and size. Raises lawm.VideoError for files that cannot be used."""
+        key = (lawm.content_hash(piece.path), piece.path.name, piece.start_seconds, piece.frames)
         clip = self.clips.get(key)
         if clip is None:
-            clip = self._read(path, start, self.model.frame_size)
+            clip = self._read(piece, self.model.frame_size)
             clip = self.clips.keep(key, clip, clip.frame_TCHW.nbytes)
         return clip
 
     def draw_thumbnail(self, path: str | Path) -> bytes:
         """A strip of a few frames from the start of a clip, as one JPEG."""
-        clip = self._read(Path(path), 0.0, THUMB_PIXELS)
+        clip = self._read(Piece.of(path), THUMB_PIXELS)
         return draw_sheet(spread_frames(clip.frame_TCHW, THUMB_FRAMES), THUMB_PIXELS, THUMB_FRAMES, quality=78)
 
     def draw_gallery(self) -> bytes | None:
         """The strips of all clips in the gallery, one below the other, as one JPEG; None when there are none."""
         if not self.gallery.clips:
             return None
-        clips = [self._read(self.gallery.folder / c.file, 0.0, THUMB_PIXELS).frame_TCHW for c in self.gallery.clips]
+        paths = [self.gallery.folder / clip.file for clip in self.gallery.clips]
+        clips = [self._read(Piece.of(path), THUMB_PIXELS).frame_TCHW for path in paths]
         return draw_sheet(
             torch.cat([spread_frames(clip, THUMB_FRAMES) for clip in clips]), THUMB_PIXELS, THUMB_FRAMES, quality=78
         )
 
-    def _read(self, path: Path, start_seconds: float, size: int) -> lawm.Clip:
+    def _read(self, piece: Piece, size: int) -> lawm.Clip:
         # Only the app's own files skip the guarded child process that decodes what people bring.
         return lawm.read_clip(
-            path,
+            piece.path,
             frames_per_second=self.model.frames_per_second,
             size=size,
-            num_frames=FRAMES,
-            start_seconds=start_seconds,
-            trusted=path.parent == self.gallery.folder,
+            num_frames=piece.frames,
+            start_seconds=piece.start_seconds,
+            trusted=piece.path.parent == self.gallery.folder,
         )
 
     # ---- transfer ---------------------------------------------------------------------------------------------------
 
     def transfer(
         self,
-        source: str | Path,
-        target: str | Path,
+        source: Piece,
+        target: Piece,
         *,
-        source_start: float | None = 0.0,
-        target_start: float | None = 0.0,
         family: str | None = None,
         capacity: float = 1.0,
         progress: Progress | None = None,
@@ -133,16 +155,15 @@ class Studio:
         """The source's latent actions on the target's first frame. Raises ValueError when that cannot be done."""
         report = progress or (lambda fraction, what: None)
         report(0.0, "Reading both clips")
-        clips = self.open_clip(source, source_start), self.open_clip(target, target_start)
+        clips = self.open_clip(source), self.open_clip(target)
         family, capacity = family or self.model.families[0], checked_capacity(capacity)
-        references = [self._refer(path, clip) for path, clip in zip((source, target), clips, strict=True)]
         recipe = lawm.Recipe(
             model=self.model.name,
             fingerprint=self.mark,
             family=family,
             capacity=capacity,
-            source=references[0],
-            target=references[1],
+            source=refer(source),
+            target=refer(target),
         )
         return self._perform(recipe, *clips, report)
 
@@ -150,21 +171,20 @@ class Studio:
         self,
         script: lawm.ActionScript,
         actions: dict[str, tuple[float, ...]],
-        target: str | Path,
+        target: Piece,
         *,
-        target_start: float | None = 0.0,
         family: str | None = None,
         capacity: float = 1.0,
         progress: Progress | None = None,
     ) -> View:
         """The target's first frame under a script; `actions` by name, as inferred at this family and capacity."""
-        clip = self.open_clip(target, target_start)
+        clip = self.open_clip(target)
         recipe = lawm.Recipe(
             model=self.model.name,
             fingerprint=self.mark,
             family=family or self.model.families[0],
             capacity=checked_capacity(capacity),
-            target=self._refer(target, clip),
+            target=refer(target),
             script=script,
             actions={name: actions[name] for name in sorted(script.names() & set(actions))},
         )
@@ -194,22 +214,21 @@ class Studio:
         self,
         action_A: torch.Tensor,
         other_A: torch.Tensor,
-        target: str | Path,
+        target: Piece,
         *,
-        target_start: float | None = 0.0,
         family: str | None = None,
         capacity: float = 1.0,
         steps: int = PREVIEW_STEPS,
         other_name: str = "",
     ) -> Shown:
         """The target's first frame under one action again and again, beside no action and another one."""
-        clip, family = self.open_clip(target, target_start), family or self.model.families[0]
+        clip, family = self.open_clip(target), family or self.model.families[0]
         settings = {"family": family, "capacity": checked_capacity(capacity)}
         with self._model_lock:
             one, two = (
                 lawm.apply_actions(self.model, clip, a[None].expand(steps, -1), **settings) for a in (action_A, other_A)
             )
-        parts = (action_A.numpy().tobytes(), other_A.numpy().tobytes(), self._refer(target, clip), settings, steps)
+        parts = (action_A.numpy().tobytes(), other_A.numpy().tobytes(), refer(target), settings, steps)
         return Shown(
             key=hashlib.sha256(repr(parts).encode()).hexdigest()[:16],
             lanes=(
@@ -221,11 +240,9 @@ class Studio:
             rate=clip.frames_per_second,
         )
 
-    def infer_actions(
-        self, path: str | Path, *, start: float | None = 0.0, family: str | None = None, capacity: float = 1.0
-    ) -> torch.Tensor:
+    def infer_actions(self, piece: Piece, *, family: str | None = None, capacity: float = 1.0) -> torch.Tensor:
         """The latent actions of a clip, action_UA."""
-        return self._infer(self.open_clip(path, start), family or self.model.families[0], checked_capacity(capacity))
+        return self._infer(self.open_clip(piece), family or self.model.families[0], checked_capacity(capacity))
 
     def _infer(self, clip: lawm.Clip, family: str, capacity: float) -> torch.Tensor:
         with self._model_lock, torch.inference_mode():
@@ -254,29 +271,19 @@ class Studio:
 
     def sweep(
         self,
-        source: str | Path,
-        target: str | Path,
+        source: Piece,
+        target: Piece,
         settings: Sequence[tuple[str, float]],
         *,
-        source_start: float | None = 0.0,
-        target_start: float | None = 0.0,
         progress: Progress | None = None,
     ) -> list[View]:
         """The same transfer at several settings of the dial, (family, capacity) each."""
-        report = progress or (lambda fraction, what: None)
-        views = []
+        report, views = progress or (lambda fraction, what: None), []
         for i, (family, capacity) in enumerate(settings):
             report(i / len(settings), f"{family} at {capacity:.2f}")
-            starts = {"source_start": source_start, "target_start": target_start}
-            views.append(self.transfer(source, target, family=family, capacity=capacity, **starts))
+            views.append(self.transfer(source, target, family=family, capacity=capacity))
         report(1.0, "Done")
         return views
-
-    @staticmethod
-    def _refer(path: str | Path, clip: lawm.Clip) -> lawm.ClipReference:
-        return lawm.ClipReference(
-            file=clip.name, sha256=lawm.content_hash(Path(path)), start_seconds=clip.start_seconds, frames=FRAMES
-        )
 
     def replay(self, fields: object) -> Path:
         """The film of a recipe, given as plain values, whose clips are in the gallery."""
@@ -290,7 +297,7 @@ class Studio:
         path = self.gallery.path(reference.file)
         if lawm.content_hash(path) != reference.sha256:
             raise ValueError(f"{reference.file} is another video than the recipe's: its content differs.")
-        return self.open_clip(path, reference.start_seconds)
+        return self.open_clip(Piece.of(path, reference.start_seconds, reference.frames))
 
     # ---- taking it home ---------------------------------------------------------------------------------------------
 
@@ -324,12 +331,14 @@ def forget_oldest(folder: Path, keep: int) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def checked_start(start_seconds: float | None) -> float:
-    """A moment in a video; an empty field means the beginning."""
-    start = 0.0 if start_seconds is None else float(start_seconds)
-    if not (math.isfinite(start) and start >= 0):
-        raise ValueError(f"The start came as {start:g} seconds; 0 or later is needed.")
-    return round(start, 3)
+def refer(piece: Piece) -> lawm.ClipReference:
+    """A piece of video as recipes name it."""
+    return lawm.ClipReference(
+        file=piece.path.name,
+        sha256=lawm.content_hash(piece.path),
+        start_seconds=piece.start_seconds,
+        frames=piece.frames,
+    )
 
 
 def checked_capacity(capacity: float) -> float:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import gradio as gr
 
 from app.components import build_piece
-from app.studio import FRAMES
 from app.views import View
 
 
@@ -27,7 +26,8 @@ def used_sentences(view: View) -> list[str]:
     """What went in, and how the pictures came about: never silent about clipping or enlarging."""
     source, target, result = view.source, view.target, view.result
     rate, side = source.frames_per_second, source.frame_TCHW.shape[-1]
-    short = f" (all it holds from there; {FRAMES} is usual)" if view.shown.frames < FRAMES else ""
+    asked = view.recipe.source.frames if view.recipe.source else view.shown.frames
+    short = f" (all it holds from there; {asked} were asked for)" if view.shown.frames < asked else ""
     return [
         f"Actions: {view.shown.frames} frames at {rate:g} per second from {source.start_seconds:.1f} s of "
         f"{source.name}{short}.",

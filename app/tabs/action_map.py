@@ -14,7 +14,7 @@ from app.components.chosen import build_chosen, mean_value, point_value
 from app.components.lanes import build_lanes, lanes_value
 from app.components.message import message_value
 from app.studio import Studio
-from app.tabs.selection import MODEL_QUEUE, PRIVATE, Selection, chosen_path, said, tell
+from app.tabs.selection import MODEL_QUEUE, PRIVATE, Selection, chosen_piece, chosen_pieces, said, tell
 
 SAMPLES = 200
 ANSWERS = 7  # what a choice fills
@@ -164,8 +164,7 @@ class MapChoices:
         shown = self.studio.preview(
             action_A,
             self.atlas.actions(family, capacity)[other],
-            chosen_path(self.studio, target, video, "target"),
-            target_start=start,
+            chosen_piece(self.studio, "target", target, video, start),
             family=family,
             capacity=capacity,
             other_name=self.atlas.name(other),
@@ -205,9 +204,8 @@ def name_paths(studio: Studio) -> Callable:
 
         def act() -> tuple:
             paths = []
-            for role, (clip, video, start) in (("source", clips[:3]), ("target", clips[3:])):
-                path = chosen_path(studio, clip, video, role)
-                action_UA = studio.infer_actions(path, start=start, family=family, capacity=capacity)
+            for role, piece in zip(("source", "target"), chosen_pieces(studio, clips), strict=True):
+                action_UA = studio.infer_actions(piece, family=family, capacity=capacity)
                 paths.append(path_value(role, *studio.atlas.place(action_UA, family, capacity)))
             return gr.skip(), layer(paths=paths)
 

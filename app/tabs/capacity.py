@@ -11,7 +11,7 @@ from app.components.curves import build_curves, dial_value
 from app.components.lanes import build_lanes, lanes_value
 from app.components.message import message_value
 from app.studio import Studio
-from app.tabs.selection import MODEL_QUEUE, PRIVATE, Selection, chosen_path, said, tell
+from app.tabs.selection import MODEL_QUEUE, PRIVATE, Selection, chosen_pieces, said, tell
 from app.views import Shown, View, draw_sweep
 
 ALONG, ACROSS = "capacities of the family", "families at the dial's capacity"
@@ -74,30 +74,18 @@ def name_sweep(studio: Studio) -> Callable:
 
     def compare_settings(
         compare: str,
-        source: object,
-        source_video: str | None,
-        source_start: float | None,
-        target: object,
-        target_video: str | None,
-        target_start: float | None,
-        family: str,
-        capacity: float,
+        *request: object,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - how Gradio finds it
     ) -> Iterator[tuple]:
         """The open pair at five capacities, or under each family."""
+        *sides, family, capacity = request
         along, views = compare != ACROSS, []
         settings = [(family, c) for c in STEPS] if along else [(f, capacity) for f in studio.model.families]
         yield gr.skip(), gr.skip(), gr.update(visible=True)
         for i, setting in enumerate(settings):
             progress(i / len(settings), desc=said(*setting))
             try:
-                views += studio.sweep(
-                    chosen_path(studio, source, source_video, "source"),
-                    chosen_path(studio, target, target_video, "target"),
-                    [setting],
-                    source_start=source_start,
-                    target_start=target_start,
-                )
+                views += studio.sweep(*chosen_pieces(studio, sides), [setting])
             except Exception as error:
                 yield message_value(tell(error)), gr.skip(), gr.update(visible=False)
                 return

@@ -14,7 +14,7 @@ from app.components.message import message_value
 from app.components.script import build_script, prototypes, read_script_value, script_value, with_actions
 from app.studio import Studio
 from app.tabs.action_map import ChosenAction, MapParts, guarded
-from app.tabs.selection import MODEL_QUEUE, PRIVATE, Selection, chosen_path, refused
+from app.tabs.selection import MODEL_QUEUE, PRIVATE, Selection, chosen_piece, refused
 
 LEAD = (
     "A script says what should happen to your target, one row a step. Add a **prototype** with its number, the action "
@@ -108,8 +108,8 @@ def name_play(studio: Studio) -> Callable:
             if not script.frames:
                 return message_value(), None, *[gr.update(interactive=False)] * 2
             family, capacity = value.get("family") or studio.model.families[0], value.get("capacity", 1.0)
-            path = chosen_path(studio, target, video, "target")
-            view = studio.play(script, actions, path, target_start=start, family=family, capacity=capacity)
+            piece = chosen_piece(studio, "target", target, video, start)
+            view = studio.play(script, actions, piece, family=family, capacity=capacity)
             files = studio.export(view)
             ready = (gr.update(value=path, interactive=True) for path in (files.video, files.recipe))
             return message_value(), lanes_value(view.shown), *ready
@@ -159,14 +159,20 @@ def name_add_source(studio: Studio) -> Callable:
     """The handler that writes down what the source does."""
 
     def add_source(
-        value: object, source: object, video: str | None, start: float | None, family: str, capacity: float
+        value: object,
+        source: object,
+        video: str | None,
+        start: float | None,
+        frames: float | None,
+        family: str,
+        capacity: float,
     ) -> tuple:
         """One more step for each of the source's actions."""
 
         def act() -> tuple:
-            path = chosen_path(studio, source, video, "source")
-            action_UA = studio.infer_actions(path, start=start, family=family, capacity=capacity)
-            stem = Path(str(path)).stem[:40]
+            piece = chosen_piece(studio, "source", source, video, start, frames)
+            action_UA = studio.infer_actions(piece, family=family, capacity=capacity)
+            stem = piece.path.stem[:40]
             added = {f"{stem}, {u} to {u + 1}": action_A for u, action_A in enumerate(action_UA)}
             return message_value(), with_actions(value, added, family, capacity)
 

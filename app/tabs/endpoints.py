@@ -12,7 +12,7 @@ import lawm_core as lawm
 from app.atlas import Atlas
 from app.studio import Studio
 from app.tabs.capacity import STEPS
-from app.tabs.selection import MODEL_QUEUE, Selection, chosen_path
+from app.tabs.selection import MODEL_QUEUE, Selection, chosen_piece, chosen_pieces
 
 MOST_ACTIONS = 1024  # in one call of `project`
 
@@ -27,11 +27,13 @@ def build_endpoints(selection: Selection, studio: Studio) -> None:
     def endpoint(handler, inputs: list, output, name: str) -> None:
         gr.Button(visible=False).click(handler, inputs, output, api_name=name, **MODEL_QUEUE)
 
-    def infer_actions(clip: object, video: str | None, start: float | None, family: str, capacity: float) -> list:
+    def infer_actions(
+        clip: object, video: str | None, start: float | None, frames: float | None, family: str, capacity: float
+    ) -> list:
         """The latent actions of a clip: a list of numbers for each transition."""
         with said_to_callers():
-            path = chosen_path(studio, clip, video, "source")
-            return studio.infer_actions(path, start=start, family=family, capacity=capacity).tolist()
+            piece = chosen_piece(studio, "source", clip, video, start, frames)
+            return studio.infer_actions(piece, family=family, capacity=capacity).tolist()
 
     def apply_action(
         action: object, clip: object, video: str | None, start: float | None, family: str, capacity: float
@@ -43,21 +45,15 @@ def build_endpoints(selection: Selection, studio: Studio) -> None:
                 steps=tuple(lawm.ScriptStep(terms=(lawm.Term(action=str(u)),)) for u in range(len(action_UA)))
             )
             actions = {str(u): tuple(row) for u, row in enumerate(action_UA.tolist())}
-            path = chosen_path(studio, clip, video, "target")
-            view = studio.play(script, actions, path, target_start=start, family=family, capacity=capacity)
+            piece = chosen_piece(studio, "target", clip, video, start)
+            view = studio.play(script, actions, piece, family=family, capacity=capacity)
             return str(studio.export(view).video)
 
     def capacity_sweep(*request: object) -> list:
         """Scores of the same transfer at five capacities."""
-        *clips, family, _ = request
+        *sides, family, _ = request
         with said_to_callers():
-            views = studio.sweep(
-                chosen_path(studio, *clips[:2], "source"),
-                chosen_path(studio, *clips[3:5], "target"),
-                [(family, capacity) for capacity in STEPS],
-                source_start=clips[2],
-                target_start=clips[5],
-            )
+            views = studio.sweep(*chosen_pieces(studio, sides), [(family, capacity) for capacity in STEPS])
             return [{"capacity": v.result.capacity, **v.result.scores} for v in views]
 
     def project(action: object, family: str, capacity: float) -> list:

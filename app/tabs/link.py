@@ -11,18 +11,19 @@ import gradio as gr
 from app.components.action_map import map_value
 from app.components.choices import choice_value
 from app.components.tabs import VIEWS
-from app.studio import Studio
+from app.studio import FEWEST_FRAMES, FRAMES, MOST_FRAMES, Studio
 from app.tabs.action_map import MapParts
 from app.tabs.selection import PRIVATE, Selection
 
 # Reads the page as it is; an uploaded video cannot travel in a link, and the message says so.
 COPY = """
-(tab, source, sourceStart, target, targetStart, family, capacity, map) => {
+(tab, source, sourceStart, frames, target, targetStart, family, capacity, map) => {
   const link = new URL(window.location.origin + window.location.pathname);
   const add = (name, value) => link.searchParams.set(name, value);
   const chosen = { source: source && source.chosen, target: target && target.chosen };
   for (const role of ["source", "target"]) if (chosen[role] && chosen[role] !== "upload") add(role, chosen[role]);
   if (sourceStart) add("source_start", sourceStart);
+  if (frames && frames !== USUAL) add("frames", frames);
   if (targetStart) add("target_start", targetStart);
   add("family", family);
   add("capacity", capacity);
@@ -47,6 +48,7 @@ class Linked:
     target: str | None
     source_start: float
     target_start: float
+    frames: int
     family: str | None
     capacity: float | None
     tab: str | None
@@ -73,6 +75,7 @@ def read_link(studio: Studio, query: dict[str, str]) -> Linked:
         target=one_of("target", files),
         source_start=number("source_start", 0, 3600) or 0.0,
         target_start=number("target_start", 0, 3600) or 0.0,
+        frames=round(number("frames", FEWEST_FRAMES, MOST_FRAMES) or FRAMES),
         family=one_of("family", studio.model.families),
         capacity=number("capacity", 0, 1),
         tab=one_of("tab", VIEWS),
@@ -93,9 +96,17 @@ def wire_link(
 ) -> None:
     """The button, and what a visitor who comes by a link finds."""
     source, target = selection.source, selection.target
-    seen = [source.choices, source.start, target.choices, target.start, selection.family, selection.capacity]
+    seen = [
+        source.choices,
+        source.start,
+        source.frames,
+        target.choices,
+        target.start,
+        selection.family,
+        selection.capacity,
+    ]
     map_now = [on_map.map] if on_map else []
-    copy.click(None, [tabs, *seen, *map_now], None, js=COPY, **PRIVATE)
+    copy.click(None, [tabs, *seen, *map_now], None, js=COPY.replace("USUAL", str(FRAMES)), **PRIVATE)
 
     linked = gr.State(False)
     outputs = [linked, tabs, *seen, *map_now]
@@ -108,8 +119,8 @@ def wire_link(
         put = lambda value: gr.skip() if value is None else value
         side = lambda file: gr.skip() if file is None else choice_value(file)
         tab = gr.skip() if wish.tab is None else wish.tab
-        starts = (wish.source_start, wish.target_start) if asked else (gr.skip(), gr.skip())
-        places = side(wish.source), starts[0], side(wish.target), starts[1], put(wish.family), put(wish.capacity)
+        numbers = (wish.source_start, wish.frames, wish.target_start) if asked else (gr.skip(),) * 3
+        places = side(wish.source), *numbers[:2], side(wish.target), numbers[2], put(wish.family), put(wish.capacity)
         on = [map_value(selected=wish.point) if wish.point is not None else gr.skip()] if on_map else []
         return asked, tab, *places, *on
 

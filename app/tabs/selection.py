@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import html
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import gradio as gr
 
@@ -14,7 +13,7 @@ from app.components.choices import Choice, build_choices, choice_value, chosen_k
 from app.components.message import message_value
 from app.gallery import GalleryPair
 from app.pictures import data_uri
-from app.studio import Studio
+from app.studio import FEWEST_FRAMES, FRAMES, MOST_FRAMES, Piece, Studio
 
 UPLOAD = "upload"  # the key of an uploaded video among the choices
 FILE_TYPES = [".mp4", ".mov", ".mkv", ".webm", ".avi", ".gif"]
@@ -32,16 +31,18 @@ class Side:
     upload: gr.UploadButton
     video: gr.File
     start: gr.Number
+    frames: gr.Number | None  # the target is as long as the source
 
     @property
     def inputs(self) -> list:
-        """What a result needs to know of this side."""
-        return [self.choices, self.video, self.start]
+        """What a result needs to know of this side, as `chosen_piece` takes it."""
+        return [self.choices, self.video, self.start, *([self.frames] if self.frames else [])]
 
     @property
     def changed(self) -> list:
         """Every event after which another piece of video is meant, uploads aside."""
-        return [self.choices.select, self.start.submit, self.start.blur]
+        numbers = [self.start, *([self.frames] if self.frames else [])]
+        return [self.choices.select, *(moment for n in numbers for moment in (n.submit, n.blur))]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,10 +107,17 @@ def build_side(studio: Studio, name: str, about: str, chosen: str | None) -> Sid
             upload = gr.UploadButton(
                 "Upload a video", file_types=FILE_TYPES, size="sm", elem_id=f"{name}-upload", min_width=120
             )
-            start = gr.Number(0, label="Start at second", minimum=0, step=0.5, elem_id=f"{name}-start", min_width=120)
+            start = gr.Number(0, label="Start at second", minimum=0, step=0.5, elem_id=f"{name}-start", min_width=110)
+            frames = None
+            if name == "source":
+                rate = studio.model.frames_per_second
+                frames = gr.Number(
+                    FRAMES, label=f"Frames ({rate:g} a second)", minimum=FEWEST_FRAMES, maximum=MOST_FRAMES,
+                    precision=0, step=1, elem_id="source-frames", min_width=110,
+                )  # fmt: skip
     # Only a place to remember the upload in; what is in it is decoded in a guarded process and never served.
     video = gr.File(visible=False, file_types=FILE_TYPES, label=f"{title} video, when not from the gallery")
-    return Side(choices=choices, upload=upload, video=video, start=start)
+    return Side(choices=choices, upload=upload, video=video, start=start, frames=frames)
 
 
 # ---- what handlers share --------------------------------------------------------------------------------------------
@@ -123,7 +131,7 @@ def name_upload(studio: Studio) -> Callable[[str | None], tuple]:
         try:
             if path is None:
                 raise ValueError("No file came; choose a video to upload.")
-            clip, picture = studio.open_clip(path), studio.draw_thumbnail(path)
+            clip, picture = studio.open_clip(Piece.of(path)), studio.draw_thumbnail(path)
         except Exception as error:
             return gr.skip(), gr.skip(), gr.skip(), message_value(tell(error))
         length = f"{clip.file_seconds:.1f} s. " if clip.file_seconds else ""
@@ -134,14 +142,21 @@ def name_upload(studio: Studio) -> Callable[[str | None], tuple]:
     return open_upload
 
 
-def chosen_path(studio: Studio, value: object, video: str | None, role: str) -> str | Path:
-    """The file that a side's choice means. Raises ValueError when nothing is chosen."""
+def chosen_piece(
+    studio: Studio, role: str, value: object, video: str | None, start: float | None, frames: float | None = None
+) -> Piece:
+    """The piece of video that a side means. Raises ValueError when nothing is chosen."""
     key = chosen_key(value)
     if key == UPLOAD and video:
-        return video
+        return Piece.of(video, start, frames)
     if not key or key == UPLOAD:
         raise ValueError(f"No {role} is chosen; take a clip from the gallery or upload a video.")
-    return studio.gallery.path(key)
+    return Piece.of(studio.gallery.path(key), start, frames)
+
+
+def chosen_pieces(studio: Studio, request: Sequence) -> tuple[Piece, Piece]:
+    """Source and target, from the inputs of both sides one after the other."""
+    return chosen_piece(studio, "source", *request[:4]), chosen_piece(studio, "target", *request[4:7])
 
 
 def said(family: str, capacity: float) -> str:

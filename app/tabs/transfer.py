@@ -13,7 +13,7 @@ from app.components.lanes import build_lanes, lanes_value
 from app.components.message import message_value
 from app.gallery import Gallery, GalleryPair
 from app.studio import Export, Studio
-from app.tabs.selection import MODEL_QUEUE, PRIVATE, Selection, chosen_path, name_upload, refused, tell
+from app.tabs.selection import MODEL_QUEUE, PRIVATE, Selection, chosen_piece, name_upload, refused, tell
 from app.views import View
 
 
@@ -137,6 +137,7 @@ def name_transfer(studio: Studio) -> Callable[..., Iterator[tuple]]:
         source: object,
         source_video: str | None,
         source_start: float | None,
+        frames: float | None,
         target: object,
         target_video: str | None,
         target_start: float | None,
@@ -144,13 +145,13 @@ def name_transfer(studio: Studio) -> Callable[..., Iterator[tuple]]:
         capacity: float,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - how Gradio finds it
     ) -> Iterator[tuple]:
-        """A gallery file's name, or `upload` and a video; a start second for each; family; capacity from 0 to 1."""
+        """A gallery file's name, or `upload` and a video; a start second for each; how many of the source's frames;
+        family; capacity from 0 to 1.
+        """
         try:
             view = studio.transfer(
-                chosen_path(studio, source, source_video, "source"),
-                chosen_path(studio, target, target_video, "target"),
-                source_start=source_start,
-                target_start=target_start,
+                chosen_piece(studio, "source", source, source_video, source_start, frames),
+                chosen_piece(studio, "target", target, target_video, target_start),
                 family=family,
                 capacity=capacity,
                 progress=lambda fraction, what: progress(fraction, desc=what),

@@ -14,7 +14,7 @@ import lawm_core as lawm
 from app import atlas, cache, gallery, pictures, studio, views
 from app.cache import ByteCache
 from app.gallery import read_gallery
-from app.studio import FRAMES, Studio
+from app.studio import FRAMES, Piece, Studio
 
 SIDE = 32  # of the tiny model's frames
 
@@ -45,6 +45,11 @@ def folder(tmp_path_factory):
     return folder
 
 
+def pair(folder: Path) -> tuple[Piece, Piece]:
+    """The gallery's two clips."""
+    return Piece.of(folder / "slide.mp4"), Piece.of(folder / "leap.mp4")
+
+
 @pytest.fixture
 def desk(tiny_model, folder):
     return Studio(tiny_model, folder)
@@ -59,47 +64,48 @@ def test_studio_and_its_parts_import_no_gradio():
 
 
 def test_a_clip_opened_twice_is_the_same_object(desk, folder):
-    first = desk.open_clip(folder / "slide.mp4")
-    assert desk.open_clip(folder / "slide.mp4") is first
-    assert desk.open_clip(folder / "slide.mp4", 0.5) is not first
+    first = desk.open_clip(Piece.of(folder / "slide.mp4"))
+    assert desk.open_clip(Piece.of(folder / "slide.mp4")) is first
+    assert desk.open_clip(Piece.of(folder / "slide.mp4", 0.5)) is not first
     assert first.frame_TCHW.shape == (FRAMES, 3, SIDE, SIDE)
 
 
 def test_a_changed_file_under_the_same_name_is_read_again(desk, tmp_path):
     path = tmp_path / "mine.mp4"
     lawm.write_clip(path, moving_square(), 12)
-    before = desk.open_clip(path)
+    before = desk.open_clip(Piece.of(path))
     lawm.write_clip(path, moving_square(level=0.5), 12)
-    assert not torch.equal(desk.open_clip(path).frame_TCHW, before.frame_TCHW)
+    assert not torch.equal(desk.open_clip(Piece.of(path)).frame_TCHW, before.frame_TCHW)
 
 
 def test_a_transfer_asked_twice_is_computed_once(desk, folder, monkeypatch):
-    first = desk.transfer(folder / "slide.mp4", folder / "leap.mp4")
-    monkeypatch.setattr(lawm, "transfer", lambda *a, **k: pytest.fail("computed again"))
-    assert desk.transfer(folder / "slide.mp4", folder / "leap.mp4") is first
+    first = desk.transfer(*pair(folder))
+    monkeypatch.setattr(lawm, "perform", lambda *a, **k: pytest.fail("computed again"))
+    assert desk.transfer(*pair(folder)) is first
 
 
 def test_threads_that_ask_for_the_same_get_the_same_object(desk, folder):
     with ThreadPoolExecutor(4) as pool:
-        clips = list(pool.map(lambda _: desk.open_clip(folder / "leap.mp4"), range(8)))
+        clips = list(pool.map(lambda _: desk.open_clip(Piece.of(folder / "leap.mp4")), range(8)))
     assert len({id(clip) for clip in clips}) == 1
 
 
 def test_every_setting_has_its_own_result(desk, folder):
-    slide, leap = folder / "slide.mp4", folder / "leap.mp4"
+    slide, leap = pair(folder)
     views = [
         desk.transfer(slide, leap),
         desk.transfer(leap, slide),
         desk.transfer(slide, leap, capacity=0.5),
-        desk.transfer(slide, leap, source_start=0.5),
-        desk.transfer(slide, leap, target_start=0.5),
+        desk.transfer(Piece.of(slide.path, frames=8), leap),
+        desk.transfer(Piece.of(slide.path, 0.5), leap),
+        desk.transfer(slide, Piece.of(leap.path, 0.5)),
     ]
     assert len({view.key for view in views}) == len(views)
 
 
 def test_a_view_holds_four_lanes_and_an_effect_for_each_frame(desk, folder):
     told = []
-    view = desk.transfer(folder / "slide.mp4", folder / "leap.mp4", progress=lambda f, what: told.append(f))
+    view = desk.transfer(*pair(folder), progress=lambda f, what: told.append(f))
     assert [lane.name for lane in view.shown.lanes] == ["source", "target", "transfer", "control"]
     assert all(lane.sheet.startswith(b"\xff\xd8") and lane.frames == FRAMES for lane in view.shown.lanes)
     assert view.shown.frames == FRAMES and view.shown.effect_T[0] == pytest.approx(0, abs=1e-6)
@@ -110,10 +116,10 @@ def test_caches_hold_no_more_bytes_than_they_may(tiny_model, folder):
     clip_bytes = FRAMES * 3 * SIDE * SIDE * 4
     small = Studio(tiny_model, folder, clip_cache_bytes=2 * clip_bytes, view_cache_bytes=0)
     for start in (0.0, 0.2, 0.4, 0.6):
-        small.open_clip(folder / "slide.mp4", start)
+        small.open_clip(Piece.of(folder / "slide.mp4", start))
         assert small.clips.used_bytes <= 2 * clip_bytes
     assert len(small.clips) == 2
-    assert small.transfer(folder / "slide.mp4", folder / "leap.mp4").shown.frames == FRAMES
+    assert small.transfer(*pair(folder)).shown.frames == FRAMES
     assert len(small.views) == 0
 
 
@@ -132,26 +138,35 @@ def test_a_broken_file_is_refused_and_the_studio_goes_on(desk, folder, tmp_path)
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"this is no video" * 100)
     for attempt in (
-        lambda: desk.open_clip(broken),
+        lambda: desk.open_clip(Piece.of(broken)),
         lambda: desk.draw_thumbnail(broken),
-        lambda: desk.transfer(broken, folder / "leap.mp4"),
-        lambda: desk.open_clip(tmp_path / "none.mp4"),
+        lambda: desk.transfer(Piece.of(broken), pair(folder)[1]),
+        lambda: desk.open_clip(Piece.of(tmp_path / "none.mp4")),
     ):
         with pytest.raises(lawm.VideoError, match=r"(broken|none)\.mp4"):
             attempt()
-    assert desk.transfer(folder / "slide.mp4", folder / "leap.mp4").shown.frames == FRAMES
+    assert desk.transfer(*pair(folder)).shown.frames == FRAMES
 
 
 @pytest.mark.parametrize("start", [-1, float("nan"), float("inf")])
-def test_moments_that_are_none_are_refused(desk, folder, start):
+def test_moments_that_are_none_are_refused(folder, start):
     with pytest.raises(ValueError, match="start"):
-        desk.open_clip(folder / "slide.mp4", start)
+        Piece.of(folder / "slide.mp4", start)
+
+
+def test_lengths_are_bounded_and_an_empty_field_means_the_usual(desk, folder):
+    for frames in (1, 33, -5):
+        with pytest.raises(ValueError, match=r"length.*2 to 32"):
+            Piece.of(folder / "slide.mp4", frames=frames)
+    assert Piece.of("x.mp4", None, None) == Piece.of("x.mp4", 0.0, float("nan")) == Piece.of("x.mp4")
+    slide, leap = pair(folder)
+    assert desk.transfer(Piece.of(slide.path, frames=5), leap).shown.frames == 5
 
 
 @pytest.mark.parametrize("settings", [{"capacity": 1.5}, {"capacity": float("nan")}, {"family": "unheard of"}])
 def test_settings_out_of_range_are_refused(desk, folder, settings):
     with pytest.raises(ValueError, match=r"capacity|family"):
-        desk.transfer(folder / "slide.mp4", folder / "leap.mp4", **settings)
+        desk.transfer(*pair(folder), **settings)
 
 
 def test_only_gallery_names_lead_to_files(desk):
@@ -169,7 +184,7 @@ def test_the_gallery_leaves_out_what_is_not_there(folder, tmp_path):
 
 
 def test_an_export_holds_the_lanes_and_the_latents(desk, folder):
-    view = desk.transfer(folder / "slide.mp4", folder / "leap.mp4", capacity=0.7)
+    view = desk.transfer(*pair(folder), capacity=0.7)
     files = desk.export(view)
     clip = lawm.read_clip(files.video, frames_per_second=6, size=64, trusted=True)
     assert len(clip.frame_TCHW) == FRAMES
@@ -183,7 +198,7 @@ def test_an_export_holds_the_lanes_and_the_latents(desk, folder):
 def test_a_short_source_gives_a_short_transfer(desk, folder, tmp_path):
     short = tmp_path / "short.mp4"
     lawm.write_clip(short, moving_square(frames=6), 6)
-    view = desk.transfer(short, folder / "leap.mp4")
+    view = desk.transfer(Piece.of(short), pair(folder)[1])
     assert view.shown.frames == len(view.source.frame_TCHW) < FRAMES
     assert desk.export(view).video.is_file()
 
@@ -191,40 +206,39 @@ def test_a_short_source_gives_a_short_transfer(desk, folder, tmp_path):
 def test_an_export_of_a_script_has_three_lanes_and_its_recipe(desk, folder):
     step = lawm.ScriptStep(terms=(lawm.Term(action="jump"),), repeat=3)
     script, actions = lawm.ActionScript(steps=(step,)), {"jump": (0.5,) * 8, "unused": (1.0,) * 8}
-    view = desk.play(script, actions, folder / "leap.mp4")
+    view = desk.play(script, actions, pair(folder)[1])
     assert [lane.name for lane in view.shown.lanes] == ["target", "script", "control"] and view.shown.frames == 4
-    assert desk.play(script, actions, folder / "leap.mp4") is view
+    assert desk.play(script, actions, pair(folder)[1]) is view
     files = desk.export(view)
     assert lawm.Recipe.from_json(files.recipe.read_text()) == view.recipe and set(view.recipe.actions) == {"jump"}
     with pytest.raises(ValueError, match="empty"):
-        desk.play(lawm.ActionScript(), {}, folder / "leap.mp4")
+        desk.play(lawm.ActionScript(), {}, pair(folder)[1])
     with pytest.raises(ValueError, match="'jump' is not among"):
-        desk.play(script, {}, folder / "leap.mp4")
+        desk.play(script, {}, pair(folder)[1])
 
 
 def test_a_preview_shows_one_action_beside_none_and_another(desk, folder):
     one, two = torch.full((8,), 0.5), torch.zeros(8)
-    shown = desk.preview(one, two, folder / "leap.mp4", steps=5, other_name="that one")
+    shown = desk.preview(one, two, pair(folder)[1], steps=5, other_name="that one")
     assert [lane.name for lane in shown.lanes] == ["control", "action", "random"] and shown.frames == 6
     assert shown.lanes[2].note == "that one" and shown.effect_T[0] == pytest.approx(0, abs=1e-6)
-    assert shown.key != desk.preview(two, one, folder / "leap.mp4", steps=5).key
+    assert shown.key != desk.preview(two, one, pair(folder)[1], steps=5).key
 
 
 def test_a_sweep_is_the_same_transfer_at_each_setting(desk, folder):
     told = []
     views = desk.sweep(
-        folder / "slide.mp4",
-        folder / "leap.mp4",
+        *pair(folder),
         [("noisy", 0.0), ("noisy", 1.0)],
         progress=lambda f, w: told.append(f),
     )
     assert [view.result.capacity for view in views] == [0.0, 1.0] and told[-1] == 1.0
-    assert views[1] is desk.transfer(folder / "slide.mp4", folder / "leap.mp4", capacity=1.0)
+    assert views[1] is desk.transfer(*pair(folder), capacity=1.0)
     assert not torch.equal(views[0].result.frame_TCHW, views[1].result.frame_TCHW)
 
 
 def test_a_transfer_that_turns_into_the_source_is_seen(desk, folder):
-    view = desk.transfer(folder / "slide.mp4", folder / "leap.mp4")
+    view = desk.transfer(*pair(folder))
     dark, bright = torch.full((4, 3, SIDE, SIDE), 0.1), torch.full((4, 3, SIDE, SIDE), 0.9)
 
     def with_frames(moved: torch.Tensor) -> float:
@@ -237,7 +251,7 @@ def test_a_transfer_that_turns_into_the_source_is_seen(desk, folder):
 
 
 def test_a_careful_reader_is_warned(desk, folder):
-    view = desk.transfer(folder / "slide.mp4", folder / "leap.mp4")
+    view = desk.transfer(*pair(folder))
 
     def with_scores(gain: float) -> list[str]:
         result = dataclasses.replace(view.result, scores={**view.result.scores, "prediction_gain": gain})
