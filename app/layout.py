@@ -49,11 +49,12 @@ def build_page(studio: Studio, first: View | None, curves: list[dict], card: str
         source, target = build_sides(studio, studio.gallery.pairs[0] if first else None)
         selection = Selection(message=message, family=family, capacity=capacity, run=run, source=source, target=target)
 
-        run_transfer, running = wire_transfer_tab(transfer, selection, studio)
-        choices = wire_map_tab(action_map, tabs, selection, studio) if action_map else None
+        run_transfer = wire_transfer_tab(transfer, selection, studio)
+        if action_map:
+            wire_map_tab(action_map, tabs, selection, studio)
         wire_compose_tab(compose, action_map, selection, studio)
         wire_capacity_tab(sweep, tabs, selection, studio)
-        wire_link(page, copy, tabs, selection, action_map, studio, run_transfer, running, choices and choices.again)
+        wire_link(page, copy, tabs, selection, action_map, studio, run_transfer)
         build_endpoints(selection, studio)
     return page.queue(max_size=32, default_concurrency_limit=2)
 

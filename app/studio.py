@@ -30,7 +30,7 @@ from app.views import Shown, View, draw_lane, draw_result, effect, look_taken
 
 FRAMES, FEWEST_FRAMES, MOST_FRAMES = 16, 2, 32  # of a clip: usual, least, most
 THUMB_PIXELS, THUMB_FRAMES = 96, 6
-PREVIEW_STEPS = 8
+PREVIEW_STEPS, PREVIEW_PIXELS = 8, 224
 LITTLE_GAIN, MUCH_LOOK, ODD = 0.05, 0.25, 0.97  # beyond these a result comes with a warning
 EXPORTS_KEPT = 40
 EXPORT_ENDS = {"video": ".mp4", "latents": ".npz", "recipe": ".json"}
@@ -224,20 +224,20 @@ class Studio:
         """The target's first frame under one action again and again, beside no action and another one."""
         clip, family = self.open_clip(target), family or self.model.families[0]
         settings = {"family": family, "capacity": checked_capacity(capacity)}
+        action_XUA = torch.stack((action_A, other_A))[:, None].expand(-1, steps, -1)
         with self._model_lock:
-            one, two = (
-                lawm.apply_actions(self.model, clip, a[None].expand(steps, -1), **settings) for a in (action_A, other_A)
-            )
+            control_TCHW, one_TCHW, two_TCHW = lawm.try_actions(self.model, clip, action_XUA, **settings)
         parts = (action_A.numpy().tobytes(), other_A.numpy().tobytes(), refer(target), settings, steps)
         return Shown(
             key=hashlib.sha256(repr(parts).encode()).hexdigest()[:16],
             lanes=(
-                draw_lane("control", one.control_TCHW, given=1),
-                draw_lane("action", one.frame_TCHW, given=1),
-                draw_lane("random", two.frame_TCHW, note=other_name, given=1),
+                draw_lane("control", control_TCHW, given=1, size=PREVIEW_PIXELS),
+                draw_lane("action", one_TCHW, given=1, size=PREVIEW_PIXELS),
+                draw_lane("random", two_TCHW, note=other_name, given=1, size=PREVIEW_PIXELS),
             ),
-            effect_T=effect(one),
+            effect_T=effect(one_TCHW, control_TCHW),
             rate=clip.frames_per_second,
+            tile_pixels=PREVIEW_PIXELS,
         )
 
     def infer_actions(self, piece: Piece, *, family: str | None = None, capacity: float = 1.0) -> torch.Tensor:

@@ -83,13 +83,13 @@ class View:
         return self.shown.size_bytes + 2 * self.result.frame_TCHW.nbytes
 
 
-def draw_lane(name: str, frame_TCHW: Tensor, note: str = "", given: int | None = None, title: str = "") -> Lane:
+def draw_lane(name: str, frame_TCHW: Tensor, note: str = "", given: int | None = None, size: int = TILE_PIXELS) -> Lane:
     """One lane's frames as a sheet."""
     return Lane(
         name=name,
-        title=title or LANES[name],
+        title=LANES[name],
         note=note or NOTES.get(name, ""),
-        sheet=draw_sheet(frame_TCHW, TILE_PIXELS),
+        sheet=draw_sheet(frame_TCHW, size),
         frames=len(frame_TCHW),
         given=given,
     )
@@ -104,7 +104,12 @@ def draw_result(key: str, result: lawm.Transfer, source: lawm.Clip | None, targe
         real = name in names
         given = None if real else result.context_frames
         lanes.append(draw_lane(moved if name == "transfer" else name, frame_TCHW, names.get(name) or "", given))
-    return Shown(key=key, lanes=tuple(lanes), effect_T=effect(result), rate=target.frames_per_second)
+    return Shown(
+        key=key,
+        lanes=tuple(lanes),
+        effect_T=effect(result.frame_TCHW, result.control_TCHW),
+        rate=target.frames_per_second,
+    )
 
 
 def draw_sweep(views: Sequence[View], names: Sequence[str]) -> Shown:
@@ -118,9 +123,9 @@ def draw_sweep(views: Sequence[View], names: Sequence[str]) -> Shown:
     return Shown(key=key, lanes=tuple(lanes), effect_T=views[-1].shown.effect_T, rate=views[0].shown.rate)
 
 
-def effect(result: lawm.Transfer) -> tuple[float, ...]:
+def effect(frame_TCHW: Tensor, control_TCHW: Tensor) -> tuple[float, ...]:
     """Mean absolute difference between a result and its control, frame by frame: where in time the actions act."""
-    return tuple((result.frame_TCHW - result.control_TCHW).abs().mean(dim=(1, 2, 3)).tolist())
+    return tuple((frame_TCHW - control_TCHW).abs().mean(dim=(1, 2, 3)).tolist())
 
 
 def look_taken(view: View) -> float:

@@ -44,7 +44,7 @@ PLACE = """
 """
 POINTS = "Number(document.querySelector('#action-map .map')?.dataset.points ?? 0)"
 RESULT = "document.querySelector('#lanes .lanes').dataset.result"
-SHOWN = "document.querySelector('#preview .lanes').dataset.result"
+SHOWN = "(document.querySelector('#preview .lanes').dataset.result ?? null)"
 
 
 @contextmanager
@@ -86,7 +86,8 @@ def seconds_until(page: Page, act, changed: str, old: object) -> float:
 
 
 def open_map(page: Page, points: int) -> float:
-    """Opens the map; the seconds until it is drawn."""
+    """Opens the map after a look at the page; the seconds until it is drawn."""
+    page.wait_for_timeout(4000)
     return seconds_until(page, lambda: page.click("#tab-action-map"), f"{POINTS} >= {points}", False)
 
 
@@ -105,7 +106,7 @@ def measure_clicks(page: Page, clicks: int) -> tuple[list[float], list[float]]:
         page.wait_for_function("!document.querySelector('#action-map .map-hover').hidden", polling=5)
         if page.evaluate("document.querySelector('#action-map .map-hover').dataset.point ?? ''") != old:
             hovers.append(time.monotonic() - start)
-        shown = page.evaluate(SHOWN) if page.evaluate(f"{SHOWN} !== undefined") else None
+        shown = page.evaluate(SHOWN)
         chosen = page.input_value("#action-map .map-point")
         seconds = time.monotonic()
         page.mouse.click(x, y)

@@ -22,7 +22,7 @@ from lawm_core.evaluation.meaning import say_motion
 from lawm_core.evaluation.projection import umap_places
 from lawm_core.evaluation.recipe import ClipReference, Recipe, content_hash, film, lanes, perform
 from lawm_core.evaluation.script import ActionScript, ScriptStep, Term, read_script
-from lawm_core.evaluation.transfer import apply_actions, transfer
+from lawm_core.evaluation.transfer import apply_actions, transfer, try_actions
 from lawm_core.model import LatentActionModel, ModelConfig
 from lawm_core.video.files import read_clip, write_clip
 from lawm_core.video.film import enlarge
@@ -56,6 +56,7 @@ __all__ = [
     "save_model",
     "say_motion",
     "transfer",
+    "try_actions",
     "umap_places",
     "write_clip",
 ]

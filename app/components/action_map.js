@@ -55,15 +55,15 @@ function traces() {
     marker, hoverinfo: "none", selected: { marker: { opacity: 1 } }, unselected: { marker: { opacity: marker.opacity } },
   }];
   const chosen = value().chosen || [];
-  if (chosen.length) out.push(ring(chosen, at, 13, 2));
+  if (chosen.length) out.push(ring(chosen, at, chosen.length > 500 ? 6 : 13, chosen.length > 500 ? 1 : 2));
   if (find(".map-sampled").checked && props.sampled) {
     const s = props.sampled[find(".map-layout").value];
-    out.push({ type: "scattergl", mode: "markers", x: s.x, y: s.y, hoverinfo: "none", marker: { symbol: "x-thin", size: 7, color: css("--warn"), line: { width: 1.5, color: css("--warn") } } });
+    out.push({ type: "scattergl", mode: "markers", x: s.x, y: s.y, hoverinfo: "skip", marker: { symbol: "x-thin", size: 7, color: css("--warn"), line: { width: 1.5, color: css("--warn") } } });
   }
   if (find(".map-paths").checked) {
     for (const path of props.paths || []) {
       const line = path[find(".map-layout").value], colour = css(path.role === "source" ? "--accent" : "--warn");
-      out.push({ type: "scatter", mode: "lines+markers", x: line.x, y: line.y, hoverinfo: "none", line: { color: colour, width: 2.5, shape: "spline" }, marker: { size: 9, color: colour, line: { width: 1.5, color: css("--card") } } });
+      out.push({ type: "scatter", mode: "lines+markers", x: line.x, y: line.y, hoverinfo: "skip", line: { color: colour, width: 2.5, shape: "spline" }, marker: { size: 9, color: colour, line: { width: 1.5, color: css("--card") } } });
     }
   }
   const selected = value().selected;
@@ -73,7 +73,7 @@ function traces() {
 
 function ring(points, at, size, width) {
   return {
-    type: "scatter", mode: "markers", x: points.map((p) => at.x[p]), y: points.map((p) => at.y[p]), hoverinfo: "none",
+    type: points.length > 500 ? "scattergl" : "scatter", mode: "markers", x: points.map((p) => at.x[p]), y: points.map((p) => at.y[p]), hoverinfo: "skip",
     marker: { size, color: "rgba(0,0,0,0)", line: { width, color: css("--accent") } },
   };
 }
@@ -145,7 +145,7 @@ function choose(point) {
 }
 
 function gather(points) {
-  props.value = { ...value(), chosen: points, selected: null };
+  props.value = { selected: null, chosen: points, neighbours: [] };
   draw();
   trigger("input", { points: points.length });
 }
@@ -181,5 +181,7 @@ watch("value", () => {
   if (Number.isInteger(value().selected)) find(".map-point").value = value().selected;
   draw();
 });
+// Fetched while nobody waits for it: the map then opens at once.
+setTimeout(() => (window.requestIdleCallback ?? setTimeout)(loadPlotly), 1500);
 new IntersectionObserver((seen) => { if (seen.some((one) => one.isIntersecting) && !drawn) draw(); }).observe(root);
 new MutationObserver(draw).observe(document.body, { attributes: true, attributeFilter: ["class"] });

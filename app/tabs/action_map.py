@@ -79,21 +79,32 @@ def build_map_tab(studio: Studio) -> MapParts | None:
 # ---- wiring ---------------------------------------------------------------------------------------------------------
 
 
-def wire_map_tab(parts: MapParts, tabs: gr.HTML, selection: Selection, studio: Studio) -> MapChoices:
+def wire_map_tab(parts: MapParts, tabs: gr.HTML, selection: Selection, studio: Studio) -> None:
     """A click, a lasso, a neighbour, another target or another setting: each shows what the action does."""
     atlas = studio.atlas
     choices = MapChoices(studio)
     running = {"outputs": [selection.message, *parts.answer], "show_progress_on": parts.lanes, **MODEL_QUEUE, **PRIVATE}
-    inputs = [parts.map, *selection.on_target]
+    inputs, again = [parts.map, *selection.on_target], choices.again
+
+    def again_if_open(tab: str, *values: object) -> tuple:
+        """Nothing is computed for a map that nobody sees; it catches up when it is opened."""
+        return again(*values) if tab == "action-map" else (gr.skip(),) * ANSWERS
+
     parts.map.select(choices.choose, inputs, **running)
     parts.map.input(choices.gather, inputs, **running)
     parts.about.select(choices.choose_near, inputs, **running)
-    again = [parts.apply.click, *selection.target.changed, selection.capacity.release, selection.family.input]
-    gr.on(again, choices.again, inputs, **running)
+    parts.apply.click(again, inputs, **running)
+    moved = [*selection.target.changed, selection.capacity.release, selection.family.input, tabs.apply]
+    gr.on(moved, again_if_open, [tabs, *inputs], **running)
 
     paths = {"outputs": [selection.message, parts.map], "show_progress": "hidden", **MODEL_QUEUE, **PRIVATE}
-    moved = [tabs.apply, *selection.source.changed, selection.capacity.release, selection.family.input]
-    gr.on(moved, name_paths(studio), selection.request, **paths)
+    draw_paths = name_paths(studio)
+
+    def draw_if_open(tab: str, *values: object) -> tuple:
+        """The same for the open clips' paths."""
+        return draw_paths(*values) if tab == "action-map" else (gr.skip(), gr.skip())
+
+    gr.on([*moved, *selection.source.changed], draw_if_open, [tabs, *selection.request], **paths)
     parts.map.expand(name_samples(atlas), [selection.family, selection.capacity], **paths)
 
     laid_out = parts.refit.click(
@@ -105,7 +116,6 @@ def wire_map_tab(parts: MapParts, tabs: gr.HTML, selection: Selection, studio: S
         **PRIVATE,
     )
     parts.stop.click(lambda: gr.update(visible=False), None, parts.stop, cancels=[laid_out], queue=False, **PRIVATE)
-    return choices
 
 
 # ---- handlers -------------------------------------------------------------------------------------------------------
@@ -153,8 +163,7 @@ class MapChoices:
         action_A = self.atlas.actions(*dial)[points].mean(dim=0)
         name = f"mean of {len(points)} ({self.atlas.name(points[0])}, …)"
         about = mean_value(name, len(points), said(*dial))
-        shown_map = {**as_map(value), "selected": None, "chosen": points, "neighbours": []}
-        return self._answer(shown_map, about, name, action_A, points[0], side, dial)
+        return self._answer(gr.skip(), about, name, action_A, points[0], side, dial)
 
     def _answer(
         self, shown_map: dict, about: dict, name: str, action_A: torch.Tensor, point: int, side: tuple, dial: tuple

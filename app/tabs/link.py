@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import gradio as gr
@@ -14,6 +13,7 @@ from app.components.tabs import VIEWS
 from app.studio import FEWEST_FRAMES, FRAMES, MOST_FRAMES, Studio
 from app.tabs.action_map import MapParts
 from app.tabs.selection import PRIVATE, Selection
+from app.tabs.transfer import TransferRun
 
 # Reads the page as it is; an uploaded video cannot travel in a link, and the message says so.
 COPY = """
@@ -90,9 +90,7 @@ def wire_link(
     selection: Selection,
     on_map: MapParts | None,
     studio: Studio,
-    run_transfer,
-    transfer_running: dict,
-    show_point,
+    run: TransferRun,
 ) -> None:
     """The button, and what a visitor who comes by a link finds."""
     source, target = selection.source, selection.target
@@ -124,21 +122,5 @@ def wire_link(
         on = [map_value(selected=wish.point) if wish.point is not None else gr.skip()] if on_map else []
         return asked, tab, *places, *on
 
-    def go_on(asked: bool, *values: object) -> Iterator[tuple]:
-        """Runs what the link asked for; a visit without one finds what is there."""
-        if asked:
-            yield from run_transfer(*values)
-        else:
-            yield (gr.skip(),) * len(transfer_running["outputs"])
-
     opened = page.load(open_link, None, outputs, show_progress="hidden", **PRIVATE)
-    going_on = {**transfer_running, "inputs": [linked, *selection.request]}
-    ran = opened.then(go_on, **PRIVATE, **going_on)
-    if on_map is not None:
-        ran.then(
-            show_point,
-            [on_map.map, *selection.on_target],
-            [selection.message, *on_map.answer],
-            show_progress="hidden",
-            **PRIVATE,
-        )
+    run.after(opened, linked, allows=bool)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import wraps
 
 import gradio as gr
 
@@ -68,30 +69,53 @@ def build_downloads(files: Export | None) -> tuple[gr.DownloadButton, ...]:
 # ---- wiring ---------------------------------------------------------------------------------------------------------
 
 
-def wire_transfer_tab(parts: TransferParts, selection: Selection, studio: Studio) -> tuple[Callable, dict]:
-    """The button, and every change that is finished: a newer one replaces those that still wait.
+@dataclass(frozen=True, kw_only=True)
+class TransferRun:
+    """How a transfer is run: a person sees the frames first, and the files are written while the next may run."""
 
-    Returns the handler and how it is run, for others who start a transfer.
-    """
-    run_transfer = name_transfer(studio)
-    running = {
-        "inputs": selection.request,
-        "outputs": [selection.message, *parts.answer],
-        "show_progress_on": parts.facts,
-        **MODEL_QUEUE,
-    }
-    selection.run.click(run_transfer, api_name="transfer", **running)
-    finished = [selection.capacity.release, selection.family.input]
-    finished += [*selection.source.changed, *selection.target.changed]
-    gr.on(finished, run_transfer, **PRIVATE, **running)
-    wire_pairs(parts, selection, studio.gallery.pairs, run_transfer, running)
-    wire_uploads(selection, name_upload(studio), run_transfer, running)
-    return run_transfer, running
+    transfer: Callable[..., tuple]
+    write_files: Callable[[object], tuple]
+    parts: TransferParts
+    running: dict
+
+    def on(self, events: Sequence) -> None:
+        """Whenever one of these happens."""
+        self._then_files(gr.on(events, self.transfer, **PRIVATE, **self.running))
+
+    def after(self, event, told: gr.components.Component, allows: Callable[[object], bool]):
+        """Once this has happened, if what it `told` allows it."""
+
+        def go_on(said: object, *request: object) -> tuple:
+            return self.transfer(*request) if allows(said) else (gr.skip(),) * len(self.running["outputs"])
+
+        running = {**self.running, "inputs": [told, *self.running["inputs"]]}
+        return self._then_files(event.then(go_on, **PRIVATE, **running))
+
+    def whole(self, *request: object) -> tuple:
+        """Frames and files in one answer, for scripts."""
+        answer = self.transfer(*request)
+        done = isinstance(answer[1], dict) and "key" in answer[1]
+        return *answer[:4], *(self.write_files(answer[1]) if done else answer[4:])
+
+    def _then_files(self, event):
+        queue = {"concurrency_id": "files", "show_progress": "hidden"}
+        return event.then(self.write_files, self.parts.lanes, list(self.parts.downloads), **queue, **PRIVATE)
 
 
-def wire_pairs(
-    parts: TransferParts, selection: Selection, pairs: Sequence[GalleryPair], run_transfer: Callable, running: dict
-) -> None:
+def wire_transfer_tab(parts: TransferParts, selection: Selection, studio: Studio) -> TransferRun:
+    """The button, and every change that is finished: a newer one replaces those that still wait."""
+    transfer, write_files = name_transfer(studio)
+    outputs = [selection.message, *parts.answer]
+    running = {"inputs": selection.request, "outputs": outputs, "show_progress_on": parts.facts, **MODEL_QUEUE}
+    run = TransferRun(transfer=transfer, write_files=write_files, parts=parts, running=running)
+    selection.run.click(wraps(transfer)(lambda *request: run.whole(*request)), api_name="transfer", **running)
+    run.on([selection.capacity.release, selection.family.input, *selection.source.changed, *selection.target.changed])
+    wire_pairs(parts, selection, studio.gallery.pairs, run)
+    wire_uploads(selection, name_upload(studio), run)
+    return run
+
+
+def wire_pairs(parts: TransferParts, selection: Selection, pairs: Sequence[GalleryPair], run: TransferRun) -> None:
     """A pair fills both sides and runs."""
 
     def open_pair(value: object, source_value: object, target_value: object) -> tuple:
@@ -106,32 +130,23 @@ def wire_pairs(
     inputs = [parts.pairs, source.choices, target.choices]
     places = [source.choices, source.start, target.choices, target.start]
     opened = parts.pairs.select(open_pair, inputs, places, queue=False, show_progress="hidden", **PRIVATE)
-    opened.then(run_transfer, **PRIVATE, **running)
+    run.after(opened, parts.pairs, allows=lambda said: True)
 
 
-def wire_uploads(selection: Selection, open_upload: Callable, run_transfer: Callable, running: dict) -> None:
-    """A person's own video takes its place and runs."""
-
-    def go_on(refusal: object, *values: object) -> Iterator[tuple]:
-        """Runs a transfer after an upload, unless the upload was refused: the refusal must stay readable."""
-        if refused(refusal):
-            yield (gr.skip(),) * len(running["outputs"])
-        else:
-            yield from run_transfer(*values)
-
+def wire_uploads(selection: Selection, open_upload: Callable, run: TransferRun) -> None:
+    """A person's own video takes its place and runs, unless it was refused: the refusal must stay readable."""
     queue = {"concurrency_id": "uploads", "concurrency_limit": 2, "show_progress": "minimal"}
-    going_on = {**running, "inputs": [selection.message, *selection.request]}
     for side in (selection.source, selection.target):
         arrival = [side.choices, side.video, side.start, selection.message]
         opened = side.upload.upload(open_upload, side.upload, arrival, show_progress_on=side.upload, **queue, **PRIVATE)
-        opened.then(go_on, **PRIVATE, **going_on)
+        run.after(opened, selection.message, allows=lambda said: not refused(said))
 
 
 # ---- handlers -------------------------------------------------------------------------------------------------------
 
 
-def name_transfer(studio: Studio) -> Callable[..., Iterator[tuple]]:
-    """The handler that runs a transfer and fills the tab with it."""
+def name_transfer(studio: Studio) -> tuple[Callable[..., tuple], Callable[[object], tuple]]:
+    """The handler that runs a transfer and fills the tab with it, and the one that writes its files."""
 
     def transfer(
         source: object,
@@ -144,7 +159,7 @@ def name_transfer(studio: Studio) -> Callable[..., Iterator[tuple]]:
         family: str | None,
         capacity: float,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - how Gradio finds it
-    ) -> Iterator[tuple]:
+    ) -> tuple:
         """A gallery file's name, or `upload` and a video; a start second for each; how many of the source's frames;
         family; capacity from 0 to 1.
         """
@@ -157,14 +172,18 @@ def name_transfer(studio: Studio) -> Callable[..., Iterator[tuple]]:
                 progress=lambda fraction, what: progress(fraction, desc=what),
             )
         except Exception as error:
-            yield (message_value(tell(error)), *[gr.skip()] * 6)
-            return
+            return message_value(tell(error)), *[gr.skip()] * 6
         index = studio.gallery.pair_index(chosen_key(source), chosen_key(target))
         pair = choice_value(None if index is None else str(index))
         page = message_value(), lanes_value(view.shown), facts_value(view, studio.warnings(view)), pair
-        yield (*page, *[gr.update(interactive=False)] * 3)  # the lanes first: writing files takes a moment more
-        files = studio.export(view)
-        ready = (gr.update(value=path, interactive=True) for path in (files.video, files.latents, files.recipe))
-        yield (*page, *ready)
+        return *page, *[gr.update(interactive=False)] * 3
 
-    return transfer
+    def write_files(lanes: object) -> tuple:
+        """The files of the result that is on the page; nothing where it is gone already."""
+        view = studio.views.get(lanes.get("key")) if isinstance(lanes, dict) else None
+        if view is None:
+            return (gr.skip(),) * 3
+        files = studio.export(view)
+        return tuple(gr.update(value=path, interactive=True) for path in (files.video, files.latents, files.recipe))
+
+    return transfer, write_files

@@ -68,7 +68,6 @@ def transfer(
     )
 
 
-@torch.inference_mode()
 def apply_actions(
     model: LatentActionModel, target: Clip, action_UA: Tensor, *, family: str | None = None, capacity: float = 1.0
 ) -> Transfer:
@@ -77,25 +76,37 @@ def apply_actions(
     Scores: `action_effect` as in `transfer`. Raises ValueError for a clip of another size than the model's, and for
     actions of another width or none at all.
     """
-    check_size(model, "target", target)
     settings = {"family": family or model.families[0], "capacity": capacity}
-    width = model.member(family).bottleneck.config.action_width
-    if action_UA.ndim != 2 or len(action_UA) < 1 or action_UA.shape[1] != width or not action_UA.isfinite().all():
-        raise ValueError(f"actions came as {tuple(action_UA.shape)}; needed: at least one, of {width} finite numbers.")
-    state_B1ND = model.encode(target.frame_TCHW[None, :1].to(model.device))
-    action_BUA = action_UA[None].to(model.device, torch.float32)
-    rest_BUA = still_actions(model, state_B1ND, action_BUA.shape[1], **settings)
-    both_B1ND = state_B1ND.expand(2, -1, -1, -1)
-    future_BUND = model.rollout(both_B1ND, torch.cat((action_BUA, rest_BUA)), **settings)
-    frame_BTCHW = model.decode(torch.cat((both_B1ND, future_BUND), dim=1)).cpu()
+    control_TCHW, frame_TCHW = try_actions(model, target, action_UA[None], **settings)
     return Transfer(
-        frame_TCHW=frame_BTCHW[0],
-        control_TCHW=frame_BTCHW[1],
+        frame_TCHW=frame_TCHW,
+        control_TCHW=control_TCHW,
         action_UA=action_UA.cpu(),
         context_frames=1,
-        scores={"action_effect": (frame_BTCHW[0] - frame_BTCHW[1]).abs().mean().item()},
+        scores={"action_effect": (frame_TCHW - control_TCHW).abs().mean().item()},
         **settings,
     )
+
+
+@torch.inference_mode()
+def try_actions(
+    model: LatentActionModel, target: Clip, action_XUA: Tensor, *, family: str | None = None, capacity: float = 1.0
+) -> Tensor:
+    """The target's first frame under no action, then under each of X ways to act, all at once: (X + 1, T, C, H, W).
+
+    Raises ValueError as `apply_actions` does.
+    """
+    check_size(model, "target", target)
+    settings = {"family": family or model.families[0], "capacity": capacity}
+    width, shape = model.member(family).bottleneck.config.action_width, tuple(action_XUA.shape[1:])
+    if action_XUA.ndim != 3 or action_XUA.shape[1] < 1 or shape[-1] != width or not action_XUA.isfinite().all():
+        raise ValueError(f"actions came as {shape}; needed: at least one, of {width} finite numbers.")
+    state_B1ND = model.encode(target.frame_TCHW[None, :1].to(model.device))
+    rest_BUA = still_actions(model, state_B1ND, action_XUA.shape[1], **settings)
+    action_BUA = torch.cat((rest_BUA, action_XUA.to(model.device, torch.float32)))
+    state_B1ND = state_B1ND.expand(len(action_BUA), -1, -1, -1)
+    future_BUND = model.rollout(state_B1ND, action_BUA, **settings)
+    return model.decode(torch.cat((state_B1ND, future_BUND), dim=1)).cpu()
 
 
 def still_actions(
