@@ -10,7 +10,7 @@ from torch import Tensor
 import lawm_core as lawm
 from app.pictures import SHEET_COLUMNS, draw_sheet
 
-TILE_PIXELS = 320  # a frame's side on the page
+TILE_PIXELS = 256  # a frame's side on the page
 LANES = {
     "source": "Source",
     "target": "Target, as it really went on",
