@@ -6,46 +6,40 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import lawm_core as lawm
+
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """One figure against capacity; paper: what the paper found at the ends of its range, by family, low then high."""
+    """One figure against capacity; better: how to read it."""
 
     key: str
     title: str
     suite: str
     score: str
     better: str
-    paper: dict[str, tuple[float, float]]
 
 
-# The paper's figures are of far larger models on other data [LAWM Tables 1, 2]: compare shapes.
 CURVES = (
     Curve(
         key="error", title="Error under inferred actions", suite="idm", score="error",
         better="Lower: actions say more of what follows. Dashed: no action at all, and actions without a limit.",
-        paper={},
     ),
     Curve(
         key="camera", title="Transfer between cameras", suite="twins", score="camera_efficiency",
-        better="Higher: actions of one scene do in another what its own would. 1 is perfect.", paper={},
+        better="Higher: actions of one scene do in another what its own would. 1 is perfect.",
     ),
     Curve(
         key="objects", title="Transfer between objects", suite="twins", score="objects_efficiency",
-        better="Higher: the same where only objects move.", paper={},
+        better="Higher: the same where only objects move.",
     ),
     Curve(
         key="cycle", title="There and back", suite="cycle", score="cycle_ratio",
         better="Lower: error grows less when actions go through another clip and back. 1 loses nothing.",
-        paper={"sparse": (1.20, 1.30), "noisy": (1.13, 1.34), "discrete": (1.03, 1.07)},
     ),
     Curve(
         key="leakage", title="Scene cut", suite="leakage", score="cut_ratio",
         better="Higher: actions cannot smuggle a new scene. The paper asks for 2.",
-        paper={
-            "sparse": (0.66 / 0.28, 0.50 / 0.20), "noisy": (0.69 / 0.33, 0.54 / 0.21),
-            "discrete": (0.69 / 0.34, 0.68 / 0.29),
-        },
     ),
 )  # fmt: skip
 
@@ -77,11 +71,5 @@ def draw_curve(curve: Curve, scores: list[dict]) -> dict | None:
         "better": curve.better,
         "lines": {family: sorted(points, key=lambda p: p["capacity"]) for family, points in lines.items()},
         "references": references,
-        "paper": {family: list(ends) for family, ends in curve.paper.items() if family in lines},
+        "paper": {family: list(ends) for family, ends in lawm.paper_ratios(curve.suite).items() if family in lines},
     }
-
-
-def nearest_score(curves: list[dict], key: str, family: str, capacity: float) -> float | None:
-    """A curve's figure at the measured setting nearest to the dial's."""
-    points = next((c["lines"].get(family, []) for c in curves if c["key"] == key), [])
-    return min(points, key=lambda p: abs(p["capacity"] - capacity))["mean"] if points else None

@@ -19,6 +19,7 @@ from lawm_core.checkpoint import fingerprint, list_models, load_model, save_mode
 from lawm_core.contracts import CheckpointError, Clip, Rollout, Transfer, VideoError
 from lawm_core.evaluation.library import ActionLibrary, load_library
 from lawm_core.evaluation.meaning import say_motion
+from lawm_core.evaluation.paper import paper_ratios
 from lawm_core.evaluation.projection import umap_places
 from lawm_core.evaluation.recipe import ClipReference, Recipe, content_hash, film, lanes, perform
 from lawm_core.evaluation.script import ActionScript, ScriptStep, Term, read_script
@@ -50,6 +51,7 @@ __all__ = [
     "list_models",
     "load_library",
     "load_model",
+    "paper_ratios",
     "perform",
     "read_clip",
     "read_script",

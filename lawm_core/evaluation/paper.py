@@ -32,6 +32,16 @@ FINDINGS = {
 }
 
 
+def paper_ratios(suite: str) -> dict[str, tuple[float, float]]:
+    """The ratios it printed for a suite, by family, at the low and the high end of its range; on its first data set."""
+    both = {
+        "leakage": {key: cut / without for key, (without, cut) in LEAKAGE.items()},
+        "cycle": {key: ratios[0] for key, ratios in CYCLE.items()},
+    }.get(suite, {})
+    families = dict.fromkeys(family for family, _ in both)
+    return {family: (both[family, "low"], both[family, "high"]) for family in families}
+
+
 def beside(suite: str, family: str | None, capacity: float | None, ends: tuple[float, float]) -> str:
     """The paper's figure for a setting at one of the ends of the dial, or nothing."""
     end = {ends[0]: "low", ends[1]: "high"}.get(capacity if capacity is not None else -1.0)

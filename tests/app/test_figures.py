@@ -2,7 +2,7 @@
 
 import json
 
-from app.figures import CURVES, nearest_score, read_curves
+from app.figures import CURVES, read_curves
 
 
 def score(name: str, mean: float, family: str = "noisy", capacity: float | None = 0.0, step: int | None = None) -> dict:
@@ -20,10 +20,7 @@ def test_a_report_becomes_lines_and_reference_lines(tmp_path):
     assert [c["key"] for c in curves] == ["error", "cycle"]
     assert [p["mean"] for p in curves[0]["lines"]["noisy"]] == [0.3, 0.2]
     assert curves[0]["references"] == {"unconstrained": 0.1}
-    assert set(curves[1]["paper"]) == {"noisy", "sparse"}
-    assert (
-        nearest_score(curves, "error", "noisy", 0.8) == 0.2 and nearest_score(curves, "error", "discrete", 0.8) is None
-    )
+    assert curves[1]["paper"] == {"noisy": [1.13, 1.34], "sparse": [1.20, 1.30]} and not curves[0]["paper"]
 
 
 def test_no_report_or_a_broken_one_gives_no_curves(tmp_path):

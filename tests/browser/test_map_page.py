@@ -130,11 +130,15 @@ def test_points_keep_their_numbers_through_every_filter_and_layout(page):
 
 
 def test_layers_open_clips_and_samples(page):
-    page.wait_for_function(f"{TRACES} >= 3")
+    page.wait_for_function(f"{TRACES} === 3")
+    clips = page.evaluate("document.querySelector('#action-map .map-plot').data.slice(1).map((t) => t.x.length)")
+    assert clips == [15, 15], "a path a clip, a place a transition"
     page.uncheck("#action-map .map-paths")
     page.wait_for_function(f"{TRACES} === 1")
     page.check("#action-map .map-sampled")
     page.wait_for_function(f"{TRACES} === 2")
+    samples = page.evaluate("document.querySelector('#action-map .map-plot').data[1].x")
+    assert len(samples) > 100 and len(set(samples)) > 50
 
 
 def test_the_map_is_laid_out_anew_and_can_be_cancelled(page):
