@@ -32,7 +32,7 @@ FRAMES, FEWEST_FRAMES, MOST_FRAMES = 16, 2, 32  # of a clip: usual, least, most
 THUMB_PIXELS, THUMB_FRAMES = 96, 6
 PREVIEW_STEPS, PREVIEW_PIXELS = 8, 224
 LITTLE_GAIN, MUCH_LOOK, ODD = 0.05, 0.25, 0.97  # beyond these a result comes with a warning
-EXPORTS_KEPT = 40
+EXPORTS_KEPT, ODDITIES_KEPT = 40, 1000
 EXPORT_ENDS = {"video": ".mp4", "latents": ".npz", "recipe": ".json"}
 
 log = logging.getLogger(__name__)
@@ -90,6 +90,7 @@ class Studio:
         self.clips: ByteCache[lawm.Clip] = ByteCache(clip_cache_bytes)
         self.views: ByteCache[View] = ByteCache(view_cache_bytes)
         self.atlas = self._open_atlas(library_folder)
+        self._oddities: ByteCache[float] = ByteCache(ODDITIES_KEPT)
         self._model_lock = Lock()  # one computation at a time: two would only slow each other down
         self._export_lock = Lock()
         self._exports = tempfile.TemporaryDirectory(prefix="lawm-explorer-")
@@ -108,12 +109,16 @@ class Studio:
 
     def open_clip(self, piece: Piece) -> lawm.Clip:
         """A clip at the model's rate and size. Raises lawm.VideoError for files that cannot be used."""
-        key = (lawm.content_hash(piece.path), piece.path.name, piece.start_seconds, piece.frames)
-        clip = self.clips.get(key)
+        return self._open(piece)[1]
+
+    def _open(self, piece: Piece) -> tuple[lawm.ClipReference, lawm.Clip]:
+        """The clip, and what recipes call it; the file is read once for both."""
+        reference = refer(piece)
+        clip = self.clips.get(reference)
         if clip is None:
             clip = self._read(piece, self.model.frame_size)
-            clip = self.clips.keep(key, clip, clip.frame_TCHW.nbytes)
-        return clip
+            clip = self.clips.keep(reference, clip, clip.frame_TCHW.nbytes)
+        return reference, clip
 
     def draw_thumbnail(self, path: str | Path) -> bytes:
         """A strip of a few frames from the start of a clip, as one JPEG."""
@@ -155,17 +160,17 @@ class Studio:
         """The source's latent actions on the target's first frame. Raises ValueError when that cannot be done."""
         report = progress or (lambda fraction, what: None)
         report(0.0, "Reading both clips")
-        clips = self.open_clip(source), self.open_clip(target)
+        (source_reference, source_clip), (target_reference, target_clip) = self._open(source), self._open(target)
         family, capacity = family or self.model.families[0], checked_capacity(capacity)
         recipe = lawm.Recipe(
             model=self.model.name,
             fingerprint=self.mark,
             family=family,
             capacity=capacity,
-            source=refer(source),
-            target=refer(target),
+            source=source_reference,
+            target=target_reference,
         )
-        return self._perform(recipe, *clips, report)
+        return self._perform(recipe, source_clip, target_clip, report)
 
     def play(
         self,
@@ -178,13 +183,13 @@ class Studio:
         progress: Progress | None = None,
     ) -> View:
         """The target's first frame under a script; `actions` by name, as inferred at this family and capacity."""
-        clip = self.open_clip(target)
+        reference, clip = self._open(target)
         recipe = lawm.Recipe(
             model=self.model.name,
             fingerprint=self.mark,
             family=family or self.model.families[0],
             capacity=checked_capacity(capacity),
-            target=refer(target),
+            target=reference,
             script=script,
             actions={name: actions[name] for name in sorted(script.names() & set(actions))},
         )
@@ -222,12 +227,12 @@ class Studio:
         other_name: str = "",
     ) -> Shown:
         """The target's first frame under one action again and again, beside no action and another one."""
-        clip, family = self.open_clip(target), family or self.model.families[0]
+        (reference, clip), family = self._open(target), family or self.model.families[0]
         settings = {"family": family, "capacity": checked_capacity(capacity)}
         action_XUA = torch.stack((action_A, other_A))[:, None].expand(-1, steps, -1)
         with self._model_lock:
             control_TCHW, one_TCHW, two_TCHW = lawm.try_actions(self.model, clip, action_XUA, **settings)
-        parts = (action_A.numpy().tobytes(), other_A.numpy().tobytes(), refer(target), settings, steps)
+        parts = (action_A.numpy().tobytes(), other_A.numpy().tobytes(), reference, settings, steps)
         return Shown(
             key=hashlib.sha256(repr(parts).encode()).hexdigest()[:16],
             lanes=(
@@ -258,14 +263,21 @@ class Studio:
                 f"The transfer takes on the source's colours ({taken:.0%} of the way): its actions carry appearance "
                 "as well as motion. Less capacity helps."
             )
-        if self.atlas and view.source is not None:
-            config = self.atlas.library.index.config
-            action_UA = self._infer(view.source, config.family, config.capacity)
-            if self.atlas.oddity(action_UA) > ODD:
-                said.append(
-                    "The source moves unlike anything in this model's library; expect its actions to be read less well."
-                )
+        if self.atlas and view.source is not None and self._oddity(view) > ODD:
+            said.append(
+                "The source moves unlike anything in this model's library; expect its actions to be read less well."
+            )
         return said
+
+    def _oddity(self, view: View) -> float:
+        """How unlike the library's the source's actions are; of the clip alone, so the dial changes nothing."""
+        oddity = self._oddities.get(view.recipe.source)
+        if oddity is None:
+            config, result = self.atlas.library.index.config, view.result
+            known = (result.family, result.capacity) == (config.family, config.capacity)
+            action_UA = result.action_UA if known else self._infer(view.source, config.family, config.capacity)
+            oddity = self._oddities.keep(view.recipe.source, self.atlas.oddity(action_UA), size_bytes=1)
+        return oddity
 
     # ---- capacity ---------------------------------------------------------------------------------------------------
 
