@@ -15,15 +15,20 @@ from lawm_core.worlds.clips import ClipWorld
 
 @dataclass(frozen=True, kw_only=True)
 class SuiteConfig:
-    """How much is measured. windows: cuts from each real video; seconds: how far rollouts go, each from one frame."""
+    """How much is measured. windows: cuts from each real video; seconds: how far rollouts go, each from one frame.
+
+    targets: other clips on which each source's actions are tried, where it matters where they act.
+    """
 
     families: tuple[str, ...] = ()  # none: all that the model has
     capacities: tuple[float, ...] = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
-    windows: int = 4
-    twins: int = 96
+    windows: int = 3
+    twins: int = 64
     twin_steps: int = 8
     seconds: float = 2.0
+    targets: int = 4
     latents: int = 60  # transitions of each real video, for probes of the latents themselves
+    umap: bool = True  # maps of latents by UMAP, which takes a quarter of a minute to be ready; else by PCA
     seed: int = 7
 
     @property
@@ -39,7 +44,7 @@ class SuiteConfig:
         )
 
 
-QUICK = SuiteConfig(capacities=(0.0, 0.5, 1.0), windows=1, twins=12, latents=20)
+QUICK = SuiteConfig(capacities=(0.0, 1.0), windows=1, twins=6, seconds=1.0, targets=2, latents=10, umap=False)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,8 @@ def measure_idm(bench: Bench, progress: Progress) -> SuiteResult:
     for i, setting in enumerate(settings):
         progress(i / len(settings), f"{setting.family} at {setting.capacity}")
         scores += one_step(bench, setting)
+        if setting.capacity not in (None, *bench.config.coarse):
+            continue
         unrolled, shown_BUCHW = unroll(bench, setting)
         scores += unrolled
         if setting.capacity in (None, bench.config.capacities[0], bench.config.capacities[-1]):

@@ -17,7 +17,6 @@ from lawm_core.evaluation.transfer import still_actions
 
 SHARE = 0.2  # of the grid that counts as moving: the liveliest fifth
 PLACED = 0.5  # a source moves in one place where so much of its motion lies in the liveliest fifth
-TARGETS = 6  # each source acts on so many other clips
 STEPS = 3  # what is moved leaves its place, so only the first steps tell where an action acts
 
 
@@ -52,17 +51,17 @@ def overlaps(
     bench: Bench, state_BTND: Tensor, moving_BN: Tensor, names: Sequence[str], setting: Setting
 ) -> tuple[Tensor, Tensor]:
     """Each source's overlap with its own motion and with other videos' motion, (B,) each, meaned over its targets."""
-    clips, action_BUA = len(state_BTND), bench.infer(state_BTND, setting)
+    clips, targets, action_BUA = len(state_BTND), bench.config.targets, bench.infer(state_BTND, setting)
     own_B = shuffled_B = torch.zeros(clips, device=state_BTND.device)
-    for t in range(1, TARGETS + 1):
-        target_B = (torch.arange(clips) + max(1, t * clips // (TARGETS + 1))) % clips
+    for t in range(1, targets + 1):
+        target_B = (torch.arange(clips) + max(1, t * clips // (targets + 1))) % clips
         target_B1ND, foreign_BB = state_BTND[target_B, :1], foreign(names, target_B).to(state_BTND.device)
         rest_BUA = still_actions(bench.model, target_B1ND, STEPS, **setting.arguments())
         moved_BUND, control_BUND = (bench.roll(target_B1ND, a, setting) for a in (action_BUA, rest_BUA))
         changed_BN = liveliest((moved_BUND - control_BUND).square().mean(dim=(1, 3)))
-        own_B = own_B + overlap(changed_BN, moving_BN) / TARGETS
+        own_B = own_B + overlap(changed_BN, moving_BN) / targets
         shuffled_BB = overlap(changed_BN[:, None], moving_BN[None])
-        shuffled_B = shuffled_B + (shuffled_BB * foreign_BB).sum(dim=1) / foreign_BB.sum(dim=1).clamp_min(1) / TARGETS
+        shuffled_B = shuffled_B + (shuffled_BB * foreign_BB).sum(dim=1) / foreign_BB.sum(dim=1).clamp_min(1) / targets
     return own_B, shuffled_B
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from lawm_core.checkpoint import write_text
 from lawm_core.evaluation import paper
 from lawm_core.evaluation.bench import SuiteConfig
-from lawm_core.evaluation.projection import umap_places
+from lawm_core.evaluation.projection import pca_places, umap_places
 from lawm_core.evaluation.scores import Score, SuiteResult
 
 COLOURS = {
@@ -109,7 +109,7 @@ def chapter(name: str, result: SuiteResult, config: SuiteConfig) -> str:
     parts += [figure_html(curve(result.scores, column)) for column in about.curves]
     if name == "twins":
         parts.append(figure_html(by_step(result.scores, config)))
-    parts += [figure_html(latent_map(title, layers)) for title, layers in result.points.items()]
+    parts += [figure_html(latent_map(title, layers, config)) for title, layers in result.points.items()]
     parts.append(table(name, result.scores, about.columns, config))
     for title, frames in result.pictures.items():
         source, caption = base64.b64encode(strip(frames)).decode(), html.escape(title)
@@ -209,12 +209,12 @@ def by_step(scores: Sequence[Score], config: SuiteConfig):
     return figure
 
 
-def latent_map(title: str, layers: dict[str, Tensor], most: int = 600):
-    """Inferred and sampled latents of one setting in one UMAP."""
+def latent_map(title: str, layers: dict[str, Tensor], config: SuiteConfig, most: int = 600):
+    """Inferred and sampled latents of one setting on one map."""
     import plotly.graph_objects as go
 
     some = {name: x[:: max(1, len(x) // most)][:most].float().cpu() for name, x in layers.items()}
-    place_X2 = umap_places(torch.cat(list(some.values())))
+    place_X2 = (umap_places if config.umap else pca_places)(torch.cat(list(some.values())))
     figure, start = go.Figure(), 0
     for name, x in some.items():
         at = place_X2[start : start + len(x)]

@@ -15,7 +15,8 @@ from lawm_core.runtime import whole_batch
 class SparseConfig:
     """Weights of the energy and of the batch's variance, covariance and mean (VCM) [LAWM §2].
 
-    The weight of |z|_1 runs from the paper's largest at capacity 0 to its smallest at capacity 1. price: of all of it
+    The weight of |z|_1 runs to the paper's smallest at capacity 1, and from ten times its largest, 0.4, at capacity 0,
+    where saying nothing has the least energy: the dial then begins at the deterministic line. price: of all of it
     beside the prediction error; the paper's weights are for its states' errors, which are larger than ours.
     first_scale: fresh actions are this much larger than motion's first words, so that their norm starts where the
     energy wants it. noise: added to actions in training; without it |z|_1 has no price, since a world model can amplify
@@ -24,7 +25,7 @@ class SparseConfig:
 
     kind: str = "sparse"
     action_width: int = 128
-    l1_low_capacity: float = 0.4
+    l1_low_capacity: float = 4.0
     l1_high_capacity: float = 0.01
     l2: float = 1.0
     variance: float = 0.1
@@ -85,13 +86,17 @@ class SparseBottleneck(nn.Module):
 
     @torch.no_grad()
     def sample(self, capacity_B: Tensor, generator: Generator | None = None) -> Tensor:
-        """action_BA by Langevin dynamics on the energy, the paper's sampler: z - (a / 2) grad E(z) + N(0, a)."""
+        """action_BA by Langevin dynamics on the energy, the paper's sampler: z - (a / 2) grad E(z) + N(0, a).
+
+        a is langevin_rate, and less where the slope is steep and actions are small.
+        """
         config, shape = self.config, (len(capacity_B), self.config.action_width)
+        rate_B1 = config.langevin_rate / self.l1(capacity_B).clamp_min(1)[:, None]
         action_BA = torch.randn(shape, generator=generator, device=capacity_B.device)
         for _ in range(config.langevin_steps):
             noise_BA = torch.randn(shape, generator=generator, device=capacity_B.device)
-            step_BA = config.langevin_rate / 2 * self.slope(action_BA, capacity_B)
-            action_BA = action_BA - step_BA + config.langevin_rate**0.5 * noise_BA
+            step_BA = rate_B1 / 2 * self.slope(action_BA, capacity_B)
+            action_BA = action_BA - step_BA + rate_B1.sqrt() * noise_BA
         return action_BA
 
     def slope(self, action_BA: Tensor, capacity_B: Tensor) -> Tensor:
