@@ -30,6 +30,7 @@ def options(about: str, steps: int) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", help="whose encoder and decoder are used (default: the shipped model)")
     parser.add_argument("--steps", type=int, default=steps)
+    parser.add_argument("--clips", type=int, default=8, help="of a batch")
     parser.add_argument("--cache", type=Path, default=Path("cache"))
     parser.add_argument("--out", type=Path)
     return parser.parse_args()
@@ -46,6 +47,7 @@ def train_arm(
     shipped: LatentActionModel,
     world: ClipWorld,
     steps: int,
+    clips: int,
     limit: NoisyConfig | None = None,
     batch: dict[str, object] | None = None,
     objective: dict[str, object] | None = None,
@@ -57,7 +59,7 @@ def train_arm(
     model.encoder.load_state_dict(shipped.encoder.state_dict())
     model.decoder.load_state_dict(shipped.decoder.state_dict())
     stage = nano().stages["lam-noisy"]
-    source = PairSource(dataclasses.replace(stage.batch, **(batch or {})), world, model.device, seed=0)
+    source = PairSource(dataclasses.replace(stage.batch, clips=clips, **(batch or {})), world, model.device, seed=0)
     aim = LatentActionObjective(model, LatentActionConfig(family="noisy", **(objective or {})))
     with tempfile.TemporaryDirectory() as folder:
         Trainer(aim, source, dataclasses.replace(stage.trainer, steps=steps), folder).run()

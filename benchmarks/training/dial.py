@@ -32,7 +32,9 @@ def main() -> None:
         limits[f"fixed at {capacity:g}"] = NoisyConfig(beta_low_capacity=beta, beta_high_capacity=beta)
     table: dict[str, dict[str, float]] = {}
     for name, limit in limits.items():
-        bench = Bench(train_arm(shipped, worlds["train"], given.steps, limit), worlds["val"], SuiteConfig())
+        bench = Bench(
+            train_arm(shipped, worlds["train"], given.steps, given.clips, limit), worlds["val"], SuiteConfig()
+        )
         settings = CAPACITIES if name == "dial" else (float(name.rsplit(" ", 1)[1]),)
         with torch.inference_mode():
             table[name] = {f"{c:g}": one_step(bench, Setting("noisy", c))[0].mean for c in settings}
@@ -41,7 +43,7 @@ def main() -> None:
         dialled, fixed = table["dial"][f"{capacity:g}"], table[f"fixed at {capacity:g}"][f"{capacity:g}"]
         print(f"capacity {capacity:g}: dial {dialled:.4f}, fixed {fixed:.4f}, {dialled / fixed - 1:+.1%}")
     if given.out:
-        given.out.write_text(json.dumps({"steps": given.steps, "error": table}, indent=1) + "\n")
+        given.out.write_text(json.dumps({"steps": given.steps, "clips": given.clips, "error": table}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

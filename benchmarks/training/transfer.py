@@ -37,7 +37,7 @@ def main() -> None:
     shipped, worlds = shipped_and_worlds(given)
     config, table = SuiteConfig(capacities=(1.0,)), {}
     for name, changes in ARMS.items():
-        model = train_arm(shipped, worlds["train"], given.steps, **changes)
+        model = train_arm(shipped, worlds["train"], given.steps, given.clips, **changes)
         results = run_suites(model, worlds["val"], config, list(FIGURES))
         table[name] = {
             score.name: [round(x, 4) for x in (score.mean, score.low, score.high)]
@@ -47,7 +47,9 @@ def main() -> None:
         }
         print(json.dumps({name: table[name]}), flush=True)
         if given.out:
-            given.out.write_text(json.dumps({"steps": given.steps, "arms": table}, indent=1) + "\n")
+            given.out.write_text(
+                json.dumps({"steps": given.steps, "clips": given.clips, "arms": table}, indent=1) + "\n"
+            )
 
 
 if __name__ == "__main__":
