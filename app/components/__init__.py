@@ -12,10 +12,10 @@ import gradio as gr
 
 
 def build_piece(name: str, value: object, /, **settings: object) -> gr.HTML:
-    """The piece whose template and script are `name`.html and `name`.js beside this file."""
+    """The piece whose template and script are `name`.html and `name`.js beside this file, after what all share."""
     folder = Path(__file__).parent
     template = (folder / f"{name}.html").read_text(encoding="utf-8")
     if "{{" in template or "${" in template:
         raise AssertionError(f"{name}.html holds a template expression; Gradio would run its value as JavaScript.")
-    script = (folder / f"{name}.js").read_text(encoding="utf-8")
+    script = "".join((folder / f"{part}.js").read_text(encoding="utf-8") for part in ("shared", name))
     return gr.HTML(value, html_template=template, js_on_load=script, apply_default_css=False, **settings)

@@ -24,21 +24,7 @@ const shownPoints = () => {
   return clip < 0 ? [...Array(count).keys()] : [...Array(count).keys()].filter((p) => atlas.clip[p] === clip);
 };
 
-function loadPlotly() {
-  window.plotlyLoading ??= new Promise((done, fail) => {
-    const script = Object.assign(document.createElement("script"), { src: props.plotly, onload: done, onerror: fail });
-    document.head.append(script);
-  });
-  return window.plotlyLoading;
-}
-
-function setTile(node, thumb, pixels) {
-  const x = thumb % atlas.across, y = Math.floor(thumb / atlas.across);
-  node.style.backgroundImage = `url("${atlas.sprite}")`;
-  node.style.backgroundSize = `${atlas.across * pixels}px auto`;
-  node.style.backgroundPosition = `${-x * pixels}px ${-y * pixels}px`;
-}
-
+const setTile = (node, thumb, pixels) => cutTile(node, atlas.sprite, atlas.across, thumb, pixels);
 const nameOf = (p) => `${atlas.clips[atlas.clip[p]].name}, ${atlas.frame[p]} to ${atlas.frame[p] + 1}`;
 const thumbOf = (p) => atlas.clips[atlas.clip[p]].first + atlas.frame[p];
 

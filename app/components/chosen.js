@@ -1,13 +1,7 @@
 const root = element.querySelector(".chosen");
 const find = (selector) => root.querySelector(selector);
 
-function tile(thumb, pixels, node = document.createElement("i")) {
-  const x = thumb % props.across, y = Math.floor(thumb / props.across);
-  node.style.backgroundImage = `url("${props.sprite}")`;
-  node.style.backgroundSize = `${props.across * pixels}px auto`;
-  node.style.backgroundPosition = `${-x * pixels}px ${-y * pixels}px`;
-  return node;
-}
+const tile = (thumb, pixels, node = document.createElement("i")) => cutTile(node, props.sprite, props.across, thumb, pixels);
 
 function render() {
   const value = props.value || {};

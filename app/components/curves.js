@@ -7,14 +7,6 @@ let shown = props.curves.length ? props.curves[0].key : null;
 const css = (name) => getComputedStyle(root).getPropertyValue(name).trim();
 const colourOf = (family) => COLOURS[family] || "#888888";
 
-function loadPlotly() {
-  window.plotlyLoading ??= new Promise((done, fail) => {
-    const script = Object.assign(document.createElement("script"), { src: props.plotly, onload: done, onerror: fail });
-    document.head.append(script);
-  });
-  return window.plotlyLoading;
-}
-
 const curve = () => props.curves.find((one) => one.key === shown);
 const dial = () => props.value || { family: "", capacity: 1 };
 

@@ -112,12 +112,7 @@ function drawPrototypes() {
     button.title = `${one.words} (${one.name})`;
     button.setAttribute("aria-label", `Add prototype ${i + 1}: ${one.words}`);
     const pair = make("span", "pair");
-    for (const thumb of [one.thumb, one.thumb + 1]) {
-      const tile = make("i", "");
-      const x = thumb % props.across, y = Math.floor(thumb / props.across);
-      Object.assign(tile.style, { backgroundImage: `url("${props.sprite}")`, backgroundSize: `${props.across * 44}px auto`, backgroundPosition: `${-x * 44}px ${-y * 44}px` });
-      pair.append(tile);
-    }
+    for (const thumb of [one.thumb, one.thumb + 1]) pair.append(cutTile(make("i", ""), props.sprite, props.across, thumb, 44));
     button.append(make("kbd", "", String(i + 1)), pair, make("span", "words", one.words));
     button.addEventListener("click", () => trigger("select", { prototype: i }));
     return button;
