@@ -14,13 +14,13 @@ from lawm_core.models.bottlenecks.base import BottleneckOutput, between
 class NoisyConfig:
     """beta weighs KL(q || N(0, I)); capacity 1 takes the paper's smallest [LAWM §2].
 
-    Capacity 0 takes four times the paper's largest, 5e-3: our states' errors are smaller, and there the dial should say
+    Capacity 0 takes ten times the paper's largest, 5e-3: our states' errors are smaller, and there the dial should say
     hardly more than nothing.
     """
 
     kind: str = "noisy"
     action_width: int = 128
-    beta_low_capacity: float = 2e-2
+    beta_low_capacity: float = 5e-2
     beta_high_capacity: float = 1e-6
     worth: float = 5e-3  # prediction error that a unit of variance in one number costs, before training
     first_spread: float = 0.1  # variance of an action's numbers before training
