@@ -127,6 +127,7 @@ def measure_capacity(page: Page) -> list[float]:
         old = page.get_attribute("#lanes .lanes", "data-result")
         at = (box["x"] + box["width"] * share, box["y"] + box["height"] / 2)
         out.append(seconds_until(page, lambda at=at: page.mouse.click(*at), RESULT, old))
+        page.wait_for_timeout(1500)  # a look at the frames; their files are written meanwhile
     return out
 
 
