@@ -12,7 +12,7 @@ import lawm_core as lawm
 from app.atlas import Atlas
 from app.studio import Studio
 from app.tabs.capacity import STEPS
-from app.tabs.selection import MODEL_QUEUE, Selection, chosen_piece, chosen_pieces
+from app.tabs.selection import MODEL_QUEUE, Selection, chosen_piece
 
 MOST_ACTIONS = 1024  # in one call of `project`
 
@@ -49,11 +49,21 @@ def build_endpoints(selection: Selection, studio: Studio) -> None:
             view = studio.play(script, actions, piece, family=family, capacity=capacity)
             return str(studio.export(view).video)
 
-    def capacity_sweep(*request: object) -> list:
+    def capacity_sweep(
+        source: object,
+        source_video: str | None,
+        source_start: float | None,
+        frames: float | None,
+        target: object,
+        target_video: str | None,
+        target_start: float | None,
+        family: str,
+    ) -> list:
         """Scores of the same transfer at five capacities."""
-        *sides, family, _ = request
         with said_to_callers():
-            views = studio.sweep(*chosen_pieces(studio, sides), [(family, capacity) for capacity in STEPS])
+            one = chosen_piece(studio, "source", source, source_video, source_start, frames)
+            other = chosen_piece(studio, "target", target, target_video, target_start)
+            views = studio.sweep(one, other, [(family, capacity) for capacity in STEPS])
             return [{"capacity": v.result.capacity, **v.result.scores} for v in views]
 
     def project(action: object, family: str, capacity: float) -> list:
@@ -68,7 +78,7 @@ def build_endpoints(selection: Selection, studio: Studio) -> None:
 
     endpoint(infer_actions, [*source, *dial], answer, "infer_actions")
     endpoint(apply_action, [numbers, *target, *dial], film, "apply_action")
-    endpoint(capacity_sweep, selection.request, answer, "capacity_sweep")
+    endpoint(capacity_sweep, [*source, *target, selection.family], answer, "capacity_sweep")
     endpoint(project, [numbers, *dial], answer, "project")
     endpoint(replay, [numbers], film, "replay")
 

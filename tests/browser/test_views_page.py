@@ -118,7 +118,7 @@ def test_endpoints_do_what_the_page_does(address, tmp_path):
     places = client.predict(actions, "noisy", 1.0, api_name="/project")
     assert len(places) == 15 and len(places[0]["nearest"]) == 8
     pair = ("sea-pan.mp4", None, 0, 16, "dunes-pan.mp4", None, 0)
-    sweep = client.predict(*pair, "noisy", 1.0, api_name="/capacity_sweep")
+    sweep = client.predict(*pair, "noisy", api_name="/capacity_sweep")
     assert [row["capacity"] for row in sweep] == [0, 0.25, 0.5, 0.75, 1]
     assert sweep[-1]["prediction_gain"] > sweep[0]["prediction_gain"]
     with pytest.raises(Exception, match="not in the gallery"):
