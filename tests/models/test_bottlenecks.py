@@ -88,7 +88,7 @@ def test_energy_by_hand():
     action = torch.tensor([[1.0, 0.0, 0.0, 0.0], [2.0, -1.0, 0.0, 0.0]])
     # sqrt(4) - 1 = 1 short of the norm, and one times l1; then long enough, three times l1.
     low, high = bottleneck.energy(action, torch.tensor(0.0)), bottleneck.energy(action, torch.tensor(1.0))
-    assert low.tolist() == pytest.approx([1 + 4.0, 3 * 4.0]) and high.tolist() == pytest.approx([1 + 0.01, 3 * 0.01])
+    assert low.tolist() == pytest.approx([1 + 8.0, 3 * 8.0]) and high.tolist() == pytest.approx([1 + 0.01, 3 * 0.01])
 
 
 def test_slope_is_the_energys_gradient():

@@ -15,9 +15,10 @@ from lawm_core.runtime import whole_batch
 class SparseConfig:
     """Weights of the energy and of the batch's variance, covariance and mean (VCM) [LAWM §2].
 
-    The weight of |z|_1 runs to the paper's smallest at capacity 1, and from ten times its largest, 0.4, at capacity 0,
-    where saying nothing has the least energy: the dial then begins at the deterministic line. price: of all of it
-    beside the prediction error; the paper's weights are for its states' errors, which are larger than ours.
+    The weight of |z|_1 runs to the paper's smallest at capacity 1. It starts at twenty times the paper's largest, 0.4,
+    at capacity 0, where all ways down the energy end at saying nothing: the dial begins at the deterministic line.
+    price: of all of it beside the prediction error; the paper's weights are for its states' errors, which are larger
+    than ours.
     first_scale: fresh actions are this much larger than motion's first words, so that their norm starts where the
     energy wants it. noise: added to actions in training; without it |z|_1 has no price, since a world model can amplify
     ever smaller numbers (sparse coding's ambiguity of scale).
@@ -25,7 +26,7 @@ class SparseConfig:
 
     kind: str = "sparse"
     action_width: int = 128
-    l1_low_capacity: float = 4.0
+    l1_low_capacity: float = 8.0
     l1_high_capacity: float = 0.01
     l2: float = 1.0
     variance: float = 0.1
