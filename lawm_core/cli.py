@@ -42,6 +42,9 @@ def complain(error: Exception, code: int) -> int:
     return code
 
 
+Command = Callable[[str, Callable, str], argparse.ArgumentParser]  # name, what it runs, about
+
+
 def build_parser() -> argparse.ArgumentParser:
     """All commands and their options."""
     parser = argparse.ArgumentParser(
@@ -54,12 +57,13 @@ def build_parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
-    def model_options(added: argparse.ArgumentParser) -> None:
-        added.add_argument("--model", help="a shipped model's name or a model folder (default: the first of `models`)")
-        added.add_argument("--family", help="bottleneck family (default: the model's first)")
-        added.add_argument("--capacity", type=float, default=1.0, help="what an action may carry, 0 to 1 (default 1)")
-        added.add_argument("--device", default="auto", help="cpu, cuda or auto")
+    add_using(command)
+    add_making(command)
+    return parser
 
+
+def add_using(command: Command) -> None:
+    """What a finished model is used for."""
     one = command("transfer", run_transfer, "Apply SOURCE's latent actions to TARGET's first frame.")
     one.add_argument("source", type=Path)
     one.add_argument("target", type=Path)
@@ -97,6 +101,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     command("models", run_models, "List the shipped models as JSON, the default first.")
 
+
+def add_making(command: Command) -> None:
+    """Training, measuring, shipping."""
     three = command("train", run_train, "Train one stage of a recipe, or all of them, on a folder of videos.")
     three.add_argument("stage", choices=("encoder", "lam", "decoder", "sampler", "all"))
     three.add_argument("--family", help="for lam and sampler: noisy, sparse, discrete, ... (default: every one)")
@@ -125,7 +132,14 @@ def build_parser() -> argparse.ArgumentParser:
     four.add_argument("--cache", type=Path, default=Path("cache"))
     four.add_argument("--device", default="auto")
     four.add_argument("--quiet", action="store_true", help="no progress")
-    return parser
+
+
+def model_options(added: argparse.ArgumentParser) -> None:
+    """Which model, and its dial."""
+    added.add_argument("--model", help="a shipped model's name or a model folder (default: the first of `models`)")
+    added.add_argument("--family", help="bottleneck family (default: the model's first)")
+    added.add_argument("--capacity", type=float, default=1.0, help="what an action may carry, 0 to 1 (default 1)")
+    added.add_argument("--device", default="auto", help="cpu, cuda or auto")
 
 
 # ---- commands; heavy imports wait until one runs --------------------------------------------------------------------
