@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import sys
 import tempfile
 from pathlib import Path
@@ -34,6 +35,22 @@ def options(about: str, steps: int) -> argparse.Namespace:
     parser.add_argument("--cache", type=Path, default=Path("cache"))
     parser.add_argument("--out", type=Path)
     return parser.parse_args()
+
+
+def read_arms(given: argparse.Namespace) -> dict[str, dict]:
+    """What --out holds of the same experiment already: a run that was stopped goes on with the arms that are left."""
+    if not (given.out and given.out.is_file()):
+        return {}
+    found = json.loads(given.out.read_text())
+    return found["arms"] if (found["steps"], found["clips"]) == (given.steps, given.clips) else {}
+
+
+def keep_arm(given: argparse.Namespace, table: dict[str, dict], name: str, figures: dict) -> None:
+    """Adds an arm to the table, prints it and writes the table down."""
+    table[name] = figures
+    print(json.dumps({name: figures}), flush=True)
+    if given.out:
+        given.out.write_text(json.dumps({"steps": given.steps, "clips": given.clips, "arms": table}, indent=1) + "\n")
 
 
 def shipped_and_worlds(given: argparse.Namespace) -> tuple[LatentActionModel, dict[str, ClipWorld]]:

@@ -9,10 +9,8 @@ setting. A long run: four trainings.
 
 from __future__ import annotations
 
-import json
-
 import torch
-from arms import options, shipped_and_worlds, train_arm
+from arms import keep_arm, options, read_arms, shipped_and_worlds, train_arm
 
 from lawm_core.evaluation.bench import Bench, Setting, SuiteConfig
 from lawm_core.evaluation.idm import one_step
@@ -30,20 +28,19 @@ def main() -> None:
     for capacity in CAPACITIES:
         beta = dial.beta(torch.tensor(capacity)).item()
         limits[f"fixed at {capacity:g}"] = NoisyConfig(beta_low_capacity=beta, beta_high_capacity=beta)
-    table: dict[str, dict[str, float]] = {}
+    table = read_arms(given)
     for name, limit in limits.items():
-        bench = Bench(
-            train_arm(shipped, worlds["train"], given.steps, given.clips, limit), worlds["val"], SuiteConfig()
-        )
+        if name in table:
+            continue
+        model = train_arm(shipped, worlds["train"], given.steps, given.clips, limit)
+        bench = Bench(model, worlds["val"], SuiteConfig())
         settings = CAPACITIES if name == "dial" else (float(name.rsplit(" ", 1)[1]),)
         with torch.inference_mode():
-            table[name] = {f"{c:g}": one_step(bench, Setting("noisy", c))[0].mean for c in settings}
-        print(json.dumps({name: table[name]}), flush=True)
+            figures = {f"{c:g}": one_step(bench, Setting("noisy", c))[0].mean for c in settings}
+        keep_arm(given, table, name, figures)
     for capacity in CAPACITIES:
         dialled, fixed = table["dial"][f"{capacity:g}"], table[f"fixed at {capacity:g}"][f"{capacity:g}"]
         print(f"capacity {capacity:g}: dial {dialled:.4f}, fixed {fixed:.4f}, {dialled / fixed - 1:+.1%}")
-    if given.out:
-        given.out.write_text(json.dumps({"steps": given.steps, "clips": given.clips, "error": table}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

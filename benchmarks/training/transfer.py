@@ -8,9 +8,7 @@ at full capacity on twins and on real cycles of the val split. A long run: five 
 
 from __future__ import annotations
 
-import json
-
-from arms import options, shipped_and_worlds, train_arm
+from arms import keep_arm, options, read_arms, shipped_and_worlds, train_arm
 
 from lawm_core.evaluation.bench import SuiteConfig
 from lawm_core.evaluation.suites import run_suites
@@ -35,21 +33,20 @@ def main() -> None:
     """Trains, measures and prints a table."""
     given = options(__doc__, steps=500)
     shipped, worlds = shipped_and_worlds(given)
-    config, table = SuiteConfig(capacities=(1.0,)), {}
+    config = SuiteConfig(capacities=(1.0,))
+    table = read_arms(given)
     for name, changes in ARMS.items():
+        if name in table:
+            continue
         model = train_arm(shipped, worlds["train"], given.steps, given.clips, **changes)
         results = run_suites(model, worlds["val"], config, list(FIGURES))
-        table[name] = {
+        figures = {
             score.name: [round(x, 4) for x in (score.mean, score.low, score.high)]
-            for suite, figures in FIGURES.items()
+            for suite, wanted in FIGURES.items()
             for score in results[suite].scores
-            if score.name in figures and score.step is None
+            if score.name in wanted and score.step is None
         }
-        print(json.dumps({name: table[name]}), flush=True)
-        if given.out:
-            given.out.write_text(
-                json.dumps({"steps": given.steps, "clips": given.clips, "arms": table}, indent=1) + "\n"
-            )
+        keep_arm(given, table, name, figures)
 
 
 if __name__ == "__main__":

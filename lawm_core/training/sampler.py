@@ -30,7 +30,7 @@ class SamplerObjective:
         return self.family.sampler
 
     def losses(self, pairs: Pairs, progress: float) -> dict[str, Tensor]:
-        """`velocity`: squared error of the flow's velocity at unit size; 1 where nothing is known."""
+        """`velocity`: squared error of the flow's velocity at unit size; pi / 2 for the best guess of pure noise."""
         with torch.no_grad():
             state_BTND = self.model.encoder.eval()(pairs.target_BTCHW).float()
             capacity_B = torch.rand(len(state_BTND), device=state_BTND.device)
