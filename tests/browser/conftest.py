@@ -84,7 +84,7 @@ def open_page(browser, address):
         page.on("pageerror", lambda error: wrongs.append(f"script: {error}"))
         page.on("request", lambda r: is_foreign(r.url, address) and wrongs.append(f"left the origin: {r.url}"))
         page.goto(link or address)
-        page.wait_for_selector("#lanes [data-result]")
+        page.wait_for_selector("#lanes [data-result]", state="attached")  # a link may open another view
         return page
 
     yield open_at
