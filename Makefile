@@ -9,7 +9,7 @@ MINUTES ?=
 app: .venv/.app ## serve the page at http://127.0.0.1:7860
 	$(BIN)/python -m app
 
-test: .venv/.dev chromium ## every test, browser included
+test: .venv/.dev chromium egl ## every test, browser included
 	$(BIN)/python -m pytest
 
 lint: .venv/.dev
@@ -24,7 +24,7 @@ train: .venv/.app ## the whole nano chain from nothing, into runs/nano
 evaluate: .venv/.app ## the shipped model on the val split, into report/
 	$(BIN)/python -m lawm_core evaluate --data $(DATA) --out report
 
-bench: .venv/.dev chromium ## every benchmark: some minutes
+bench: .venv/.dev chromium egl ## every benchmark: some minutes
 	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 
 gallery: .venv/.app ## draw the gallery's clips anew
@@ -38,6 +38,13 @@ gallery: .venv/.app ## draw the gallery's clips anew
 .venv/.dev: requirements-dev.txt .venv/.app
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
 	touch $@
+
+# The simulated robots are drawn without a screen.
+.PHONY: egl
+egl:
+	@ldconfig -p | grep -q -e libEGL.so.1 -e libOSMesa.so || \
+	{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq libegl1 >/dev/null; } || \
+	{ echo "The simulated robots need EGL: sudo apt-get install -y libegl1" >&2; exit 1; }
 
 # The browser tests drive Debian's Chromium; where it may not be installed from here, the command is said instead.
 .PHONY: chromium

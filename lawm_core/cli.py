@@ -117,6 +117,16 @@ def add_making(command: Command) -> None:
     three.add_argument("--device", default="auto")
     three.add_argument("--quiet", action="store_true", help="no progress bar")
 
+    tape = command("record", run_record, "Record episodes of a simulated robot as a LeRobotDataset v3.0 folder.")
+    tape.add_argument("robot", choices=("arm", "rover"))
+    tape.add_argument("--out", type=Path, required=True, help="a folder that does not exist yet")
+    tape.add_argument("--episodes", type=int, default=600)
+    tape.add_argument("--frames", type=int, default=24, help="of each episode (default 24)")
+    tape.add_argument("--size", type=int, default=96, help="pixels a side (default 96)")
+    tape.add_argument("--rate", type=float, default=6.0, help="frames a second (default 6)")
+    tape.add_argument("--seed", type=int, default=0, help="of the first episode; the next have the next (default 0)")
+    tape.add_argument("--quiet", action="store_true", help="no progress")
+
     pack = command("pack", run_pack, "Copy a trained model for shipping: the same, in half the bytes.")
     pack.add_argument("model", help="a model folder, as RUN/model")
     pack.add_argument("out", type=Path, help="where to, as checkpoints/NAME")
@@ -268,6 +278,17 @@ def run_train(options: argparse.Namespace) -> None:
         print(json.dumps({"stage": stage, **losses}))
         if not run.finished(stage, losses["step"], options.steps):
             break
+
+
+def run_record(options: argparse.Namespace) -> None:
+    """Plays and writes a data set."""
+    from lawm_core.worlds.recorder import TASKS, RecorderConfig, record
+    from lawm_core.worlds.robots import build_robot
+
+    config = RecorderConfig(episodes=options.episodes, frames=options.frames, seed=options.seed)
+    world = build_robot(options.robot, options.size, options.rate)
+    out = record(world, options.out, config, TASKS[options.robot], None if options.quiet else show_progress)
+    print(json.dumps({"out": str(out), "episodes": config.episodes, "frames": config.episodes * config.frames}))
 
 
 def run_pack(options: argparse.Namespace) -> None:

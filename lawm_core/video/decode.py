@@ -112,7 +112,7 @@ def probe(path: str, limits: DecodeLimits) -> VideoInfo:
     import av
 
     try:
-        with _opened(path) as container:
+        with open_container(path) as container:
             stream = _video_stream(container)
             info = _header(container, stream)
             _check_header(info, limits)
@@ -148,7 +148,7 @@ def decode(
     shrink = min(1.0, 2 * size / min(info.width, info.height))
     width, height = (max(1, round(side * shrink)) for side in (info.width, info.height))
     max_frames = limits.max_reply_bytes // (3 * width * height)
-    want = _Want(info, width, height, frames_per_second, num_frames, start_seconds, max_frames)
+    want = Want(info, width, height, frames_per_second, num_frames, start_seconds, max_frames)
     short = info.seconds <= INDEXED_SECONDS and os.path.getsize(path) <= INDEXED_BYTES
     # decord turns the frames of a tagged file itself, but then fails at most widths: it forgets how rows are padded.
     if "decord" in decoders and short and not info.quarter_turns:
@@ -162,7 +162,7 @@ def decode(
 
 
 @dataclass(frozen=True)
-class _Want:
+class Want:
     """One request: which moments, at what size."""
 
     info: VideoInfo
@@ -186,7 +186,7 @@ def _one_frame() -> RefusedError:
     return RefusedError("has 1 frame; a latent action needs at least 2.")
 
 
-def _decode_decord(path: str, want: _Want) -> Decoded:
+def _decode_decord(path: str, want: Want) -> Decoded:
     """By random access, for files without a rotation tag."""
     import decord
 
@@ -214,15 +214,18 @@ def _decode_decord(path: str, want: _Want) -> Decoded:
     return Decoded(frame_THWC=frame_THWC, quarter_turns=0, file_seconds=float(end_seconds))
 
 
-def _decode_pyav(path: str, want: _Want) -> Decoded:
+def _decode_pyav(path: str, want: Want) -> Decoded:
     """In one pass from the nearest key frame to the last wanted moment; frames come as stored, not yet turned."""
     import av
 
-    decoded = None
     try:
-        if want.start_seconds > SEEK_SECONDS:
-            decoded = _pass_pyav(path, want, seek=True)
-        decoded = decoded or _pass_pyav(path, want, seek=False)
+        with open_container(path) as container:
+            decoded = None
+            if want.start_seconds > SEEK_SECONDS:
+                decoded = read_window(container, want, seek=True)
+        if decoded is None:
+            with open_container(path) as container:
+                decoded = read_window(container, want, seek=False)
     except av.FFmpegError as error:
         raise RefusedError(f"cannot be decoded ({_reason(error)}); the file is damaged or not a video.") from error
     if decoded is None:
@@ -230,18 +233,17 @@ def _decode_pyav(path: str, want: _Want) -> Decoded:
     return decoded
 
 
-def _pass_pyav(path: str, want: _Want, seek: bool) -> Decoded | None:
+def read_window(container, want: Want, seek: bool) -> Decoded | None:
     """One pass; None when nothing came, or when the seek landed behind the wanted start."""
-    with _opened(path) as container:
-        stream = _video_stream(container)
-        origin = float(stream.start_time * stream.time_base) if stream.start_time is not None else 0.0
-        if seek and not _seek(container, stream, origin + want.start_seconds):
-            return None
-        timed = _timed_frames(container, stream, None if stream.start_time is None else origin, want.info)
-        return _collect(timed, want, seek)
+    stream = _video_stream(container)
+    origin = float(stream.start_time * stream.time_base) if stream.start_time is not None else 0.0
+    if seek and not _seek(container, stream, origin + want.start_seconds):
+        return None
+    timed = _timed_frames(container, stream, None if stream.start_time is None else origin, want.info)
+    return _collect(timed, want, seek)
 
 
-def _collect(timed: Iterator[tuple[float, float, object]], want: _Want, seek: bool) -> Decoded | None:
+def _collect(timed: Iterator[tuple[float, float, object]], want: Want, seek: bool) -> Decoded | None:
     """Walk (appears, ends, frame) in order and keep the frame on screen at each wanted moment."""
     turned = want.info.quarter_turns % 2
     width, height = (want.height, want.width) if turned else (want.width, want.height)
@@ -282,7 +284,7 @@ def _collect(timed: Iterator[tuple[float, float, object]], want: _Want, seek: bo
 # PyAV ------------------------------------------------------------------------------------------------------------
 
 
-def _opened(path: str):
+def open_container(path: str):
     """A container of a known kind, from a local file and nothing that file may point at."""
     import av
 
@@ -297,7 +299,8 @@ def _video_stream(container):
     stream = container.streams.video[0]
     if stream.codec_context is None:
         raise RefusedError("is encoded in a way that cannot be read; a copy saved anew as H.264 mp4 may work.")
-    stream.codec_context.thread_count = 1
+    if not stream.codec_context.is_open:
+        stream.codec_context.thread_count = 1
     return stream
 
 

@@ -139,7 +139,7 @@ def write_clip(path: str | os.PathLike, frame_TCHW: Tensor, frames_per_second: f
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    byte_THWC = _as_bytes(frame_TCHW)
+    byte_THWC = as_bytes(frame_TCHW)
     _check_positive("frames_per_second", frames_per_second)
     if suffix not in (*CODECS, ".gif"):
         raise ValueError(f"{path.name} ends in {suffix or 'nothing'}; .mp4, .webm or .gif is needed.")
@@ -156,10 +156,17 @@ def write_clip(path: str | os.PathLike, frame_TCHW: Tensor, frames_per_second: f
 
 
 def _write_encoded(path: Path, byte_THWC: np.ndarray, frames_per_second: float) -> None:
+    with open_writer(path, frames_per_second) as writer:
+        for byte_HWC in _evened(byte_THWC) if path.suffix == ".mp4" else byte_THWC:
+            writer.append_data(byte_HWC)
+
+
+def open_writer(path: Path, frames_per_second: float):
+    """imageio's writer for an .mp4 or .webm, to which frames of even sides are appended: (H, W, 3) bytes."""
     import imageio
 
     codec, options = CODECS[path.suffix]
-    with imageio.get_writer(
+    return imageio.get_writer(
         path,
         format="FFMPEG",
         fps=frames_per_second,
@@ -168,9 +175,7 @@ def _write_encoded(path: Path, byte_THWC: np.ndarray, frames_per_second: float) 
         pixelformat="yuv420p",
         macro_block_size=1,  # 1 forbids imageio's silent resize to multiples of 16
         output_params=[*COLOUR, *EXACT, *options],
-    ) as writer:
-        for byte_HWC in _evened(byte_THWC) if path.suffix == ".mp4" else byte_THWC:
-            writer.append_data(byte_HWC)
+    )
 
 
 def _write_gif(path: Path, byte_THWC: np.ndarray, frames_per_second: float) -> None:
@@ -186,7 +191,8 @@ def _evened(byte_THWC: np.ndarray) -> np.ndarray:
     return np.pad(byte_THWC, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 
 
-def _as_bytes(frame_TCHW: Tensor) -> np.ndarray:
+def as_bytes(frame_TCHW: Tensor) -> np.ndarray:
+    """Float frames in [0, 1] as byte_THWC. Raises ValueError."""
     shape = tuple(frame_TCHW.shape)
     if len(shape) != 4 or shape[1] != 3 or min(shape) < 1 or not frame_TCHW.is_floating_point():
         raise ValueError(f"frames are {shape} {frame_TCHW.dtype}; (T, 3, H, W) float in [0, 1] is needed.")

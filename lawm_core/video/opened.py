@@ -1,0 +1,54 @@
+"""A video file that stays open: many pieces of one long file, as data sets keep their episodes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lawm_core.contracts import VideoError
+from lawm_core.video.decode import DecodeLimits, RefusedError, Want, open_container, probe, read_window
+from lawm_core.video.transforms import square
+
+
+class OpenVideo:
+    """Pieces of a file by time stamp, without opening it again for each. For files of known origin: see `read_clip`.
+
+    PyAV alone reads here: it seeks, and it knows AV1, in which data sets are often kept. Raises VideoError.
+    """
+
+    def __init__(self, path: str | os.PathLike, limits: DecodeLimits | None = None) -> None:
+        self.path, self.limits = Path(path), limits or DecodeLimits(max_seconds=24 * 3600.0)
+        if not self.path.is_file():
+            raise VideoError(f"{self.path.name} does not exist; the path of a video file is needed.")
+        try:
+            self.info = probe(str(self.path.resolve()), self.limits)
+            self.container = open_container(str(self.path.resolve()))
+        except RefusedError as refusal:
+            raise VideoError(f"{self.path.name} {refusal}") from refusal
+
+    def read(self, frames_per_second: float, size: int, num_frames: int, start_seconds: float = 0.0) -> Tensor:
+        """frame_TCHW float32 in [0, 1], centre-cropped to size x size; T may be less than num_frames at the end."""
+        shrink = min(1.0, 2 * size / min(self.info.width, self.info.height))
+        width, height = (max(1, round(side * shrink)) for side in (self.info.width, self.info.height))
+        max_frames = self.limits.max_reply_bytes // (3 * width * height)
+        want = Want(self.info, width, height, float(frames_per_second), num_frames, float(start_seconds), max_frames)
+        try:
+            # A seek that lands behind the wanted moment, as broken indices make it, is answered from the start.
+            decoded = read_window(self.container, want, seek=True) or self._from_the_start(want)
+        except RefusedError as refusal:
+            raise VideoError(f"{self.path.name} {refusal}") from refusal
+        if decoded is None:
+            raise VideoError(f"{self.path.name} has no frame that can be decoded at {start_seconds:g} s.")
+        return square(torch.from_numpy(decoded.frame_THWC), size, decoded.quarter_turns)
+
+    def _from_the_start(self, want: Want):
+        self.close()
+        self.container = open_container(str(self.path.resolve()))
+        return read_window(self.container, want, seek=False)
+
+    def close(self) -> None:
+        """Lets the file go."""
+        self.container.close()

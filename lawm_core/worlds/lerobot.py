@@ -1,0 +1,286 @@
+"""Action-labelled robot video: folders in the layout of LeRobotDataset v3.0.
+
+    meta/info.json                                          rates, features, templates of the paths below
+    meta/episodes/chunk-000/file-000.parquet                where each episode lies
+    meta/tasks.parquet  meta/stats.json
+    data/chunk-000/file-000.parquet                         a row a frame: action, state, time
+    videos/CAMERA/chunk-000/file-000.mp4                    many episodes one after another
+
+Source of the layout: huggingface/lerobot, `src/lerobot/datasets/utils.py`. Reading needs
+pyarrow and nothing of lerobot.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lawm_core.contracts import VideoError
+from lawm_core.video.opened import OpenVideo
+
+OPEN_FILES = 16  # of either kind, kept open at once
+CAMERA = "observation.images.camera"  # as our own worlds call theirs
+ACTION, STATE = "action", "observation.state"
+
+
+class DatasetError(ValueError):
+    """A data set cannot be used; the message says what came and what is needed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Episode:
+    """A piece of one episode at the asked rate.
+
+    frame_TCHW: float32 in [0, 1]. action_UK: what was done between frames, in the data set's units, U = T - 1.
+    pose_TK: the state at each frame, or None where the data set has none.
+    """
+
+    index: int
+    frame_TCHW: Tensor
+    action_UK: Tensor
+    pose_TK: Tensor | None
+    task: str
+    frames_per_second: float
+
+
+class LeRobotFolder:
+    """Reads episodes of a folder; files once opened stay open, up to OPEN_FILES.
+
+    camera: which video feature (default: the first). Raises DatasetError where the folder is not what is needed.
+    """
+
+    def __init__(self, folder: str | Path, camera: str | None = None) -> None:
+        self.folder = Path(folder)
+        self.info = self._read_info()
+        self.frames_per_second = float(self.info["fps"])
+        features = self.info["features"]
+        self.cameras = tuple(name for name, f in features.items() if f.get("dtype") == "video")
+        if not self.cameras:
+            raise DatasetError(f"{self.folder.name} has no feature of dtype video; it has: {', '.join(features)}.")
+        self.camera = camera or self.cameras[0]
+        for name, there in ((self.camera, self.cameras), (ACTION, features)):
+            if name not in there:
+                raise DatasetError(f"{self.folder.name} has no {name!r}; it has: {', '.join(there)}.")
+        self.has_state = STATE in features
+        self.rows = self._read_episodes()
+        self.tasks = self._read_tasks()
+        self.videos: OrderedDict[Path, OpenVideo] = OrderedDict()
+        self.tables: OrderedDict[Path, dict[str, np.ndarray]] = OrderedDict()
+
+    def __len__(self) -> int:
+        """How many episodes."""
+        return len(self.rows)
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """Names of an action's numbers, as far as the data set tells."""
+        feature = self.info["features"][ACTION]
+        names = feature.get("names")
+        if isinstance(names, dict):  # some data sets keep them one level down
+            names = next(iter(names.values()), None)
+        return tuple(names) if names else tuple(f"action {k}" for k in range(int(np.prod(feature["shape"]))))
+
+    def episodes(self, split: str | None = None) -> list[int]:
+        """Episodes of a split of info.json (`train`: "0:540"), or all. Raises DatasetError for another name."""
+        splits = self.info.get("splits") or {}
+        if split is None:
+            return list(range(len(self)))
+        if split not in splits:
+            raise DatasetError(f"{self.folder.name} has no split {split!r}; it has: {', '.join(splits) or 'none'}.")
+        start, _, stop = str(splits[split]).partition(":")
+        return list(range(int(start or 0), min(int(stop or len(self)), len(self))))
+
+    def frames(self, episode: int) -> int:
+        """Frames of an episode at the data set's own rate."""
+        return int(self._row(episode)["length"])
+
+    def read(
+        self,
+        episode: int,
+        size: int,
+        frames_per_second: float | None = None,
+        frames: int | None = None,
+        start_seconds: float = 0.0,
+        actions: str = "sum",
+    ) -> Episode:
+        """A piece of an episode: `frames` frames (default: to its end) at a rate (default: the data set's own).
+
+        actions: `sum`, the data set's actions added up between the frames, for data sets whose actions are changes; or
+        `state`, differences of the state, for those whose actions are targets. Raises DatasetError and VideoError.
+        """
+        row, rate = self._row(episode), frames_per_second or self.frames_per_second
+        table = self._episode_table(row)
+        length = len(table[ACTION])
+        most = math.floor((length - 1) / self.frames_per_second * rate - start_seconds * rate + 1e-6) + 1
+        count = most if frames is None else frames
+        if not 2 <= count <= most:
+            raise DatasetError(
+                f"episode {episode} of {self.folder.name} has {max(most, 0)} frames at {rate:g} a second from "
+                f"{start_seconds:g} s on; {count} were asked for, and an action needs at least 2."
+            )
+        at_T = (start_seconds + np.arange(count) / rate) * self.frames_per_second  # in the data set's own frames
+        frame_TCHW = self._video(row).read(
+            rate, size, count, float(row[f"videos/{self.camera}/from_timestamp"]) + start_seconds
+        )
+        if len(frame_TCHW) < count:
+            raise DatasetError(f"the video of episode {episode} of {self.folder.name} ends early.")
+        pose_TK = sampled(table[STATE], at_T) if self.has_state else None
+        if actions == "state":
+            if pose_TK is None:
+                raise DatasetError(f"{self.folder.name} has no {STATE!r}, so its differences cannot be taken.")
+            action_UK = np.diff(pose_TK, axis=0)
+        else:
+            done_TK = np.concatenate((np.zeros_like(table[ACTION][:1]), table[ACTION].cumsum(axis=0)))
+            action_UK = np.diff(sampled(done_TK, at_T), axis=0)
+        return Episode(
+            index=episode,
+            frame_TCHW=frame_TCHW,
+            action_UK=torch.from_numpy(action_UK).float(),
+            pose_TK=None if pose_TK is None else torch.from_numpy(pose_TK).float(),
+            task=self.tasks.get(int(table["task_index"][0]), "") if "task_index" in table else "",
+            frames_per_second=rate,
+        )
+
+    def close(self) -> None:
+        """Lets every file go."""
+        for video in self.videos.values():
+            video.close()
+        self.videos.clear()
+        self.tables.clear()
+
+    # ---- the folder ----
+
+    def _read_info(self) -> dict:
+        path = self.folder / "meta" / "info.json"
+        try:
+            info = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise DatasetError(
+                f"{self.folder} holds no meta/info.json; a LeRobotDataset v3.0 folder is needed."
+            ) from None
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise DatasetError(f"meta/info.json of {self.folder.name} cannot be read ({error}).") from error
+        version = str(info.get("codebase_version", "none")) if isinstance(info, dict) else "none"
+        if not version.startswith("v3"):
+            raise DatasetError(
+                f"{self.folder.name} is of version {version}; v3.0 is needed (lerobot converts older folders)."
+            )
+        missing = [key for key in ("fps", "features", "data_path", "video_path") if not info.get(key)]
+        if missing:
+            raise DatasetError(f"meta/info.json of {self.folder.name} has no {', '.join(missing)}.")
+        return info
+
+    def _read_episodes(self) -> list[dict]:
+        files = sorted((self.folder / "meta" / "episodes").glob("*/*.parquet"))
+        if not files:
+            raise DatasetError(f"{self.folder.name} holds no meta/episodes/*/*.parquet.")
+        video = f"videos/{self.camera}"
+        needed = [
+            "episode_index", "length", "data/chunk_index", "data/file_index", "dataset_from_index",
+            f"{video}/chunk_index", f"{video}/file_index", f"{video}/from_timestamp",
+        ]  # fmt: skip
+        columns = [self._columns(path, needed) for path in files]
+        rows = [{k: c[k][i] for k in needed} for c in columns for i in range(len(c["length"]))]
+        return sorted(rows, key=lambda row: int(row["episode_index"]))
+
+    def _read_tasks(self) -> dict[int, str]:
+        """Texts of tasks by index. The text is a column, or pandas' index, whose name differs among versions."""
+        path = self.folder / "meta" / "tasks.parquet"
+        if not path.is_file():
+            return {}
+        columns = self._columns(path, ["task_index"], ("task", "__index_level_0__"))
+        text = next((v for k, v in columns.items() if k != "task_index"), None)
+        return {} if text is None else dict(zip(map(int, columns["task_index"]), map(str, text), strict=True))
+
+    def _columns(self, path: Path, needed: list[str], others: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
+        """Columns of a parquet file as arrays, lists of numbers as rows; of `others`, those that are there."""
+        import pyarrow as pa
+        import pyarrow.parquet as parquet
+
+        name = f"{path.relative_to(self.folder)} of {self.folder.name}"
+        try:
+            there = parquet.read_schema(path).names
+            missing = [key for key in needed if key not in there]
+            if missing:
+                raise DatasetError(f"{name} has no column {', '.join(missing)}.")
+            table = parquet.read_table(path, columns=[*needed, *(key for key in others if key in there)])
+        except (OSError, pa.ArrowException) as error:
+            raise DatasetError(f"{name} cannot be read ({error}).") from error
+        return {key: as_array(table.column(key), f"column {key} of {name}") for key in table.column_names}
+
+    def _row(self, episode: int) -> dict:
+        if not 0 <= episode < len(self.rows):
+            raise DatasetError(f"{self.folder.name} has no episode {episode}; it has 0 to {len(self.rows) - 1}.")
+        return self.rows[episode]
+
+    def _episode_table(self, row: dict) -> dict[str, np.ndarray]:
+        """The rows of one episode, checked against what the folder says of it."""
+        path = self.folder / self.info["data_path"].format(
+            chunk_index=int(row["data/chunk_index"]), file_index=int(row["data/file_index"])
+        )
+        keys = ["episode_index", "index", ACTION, *((STATE,) if self.has_state else ())]
+        table = kept(self.tables, path, lambda: self._columns(path, keys, ("task_index",)))
+        episode = int(row["episode_index"])
+        of_X = np.flatnonzero(table["episode_index"] == episode)
+        if len(of_X) != int(row["length"]):
+            raise DatasetError(
+                f"episode {episode} of {self.folder.name} should have {int(row['length'])} rows; it has {len(of_X)}."
+            )
+        of_X = of_X[np.argsort(table["index"][of_X], kind="stable")]
+        part = {key: values[of_X] for key, values in table.items()}
+        for key in {ACTION, STATE} & set(part):
+            if not np.issubdtype(part[key].dtype, np.number) or not np.isfinite(part[key]).all():
+                raise DatasetError(
+                    f"{key} of episode {episode} of {self.folder.name} holds values that are not numbers."
+                )
+            part[key] = part[key].reshape(len(of_X), -1).astype(np.float64)  # one number a frame comes without brackets
+        return part
+
+    def _video(self, row: dict) -> OpenVideo:
+        key = f"videos/{self.camera}"
+        path = self.folder / self.info["video_path"].format(
+            video_key=self.camera, chunk_index=int(row[f"{key}/chunk_index"]), file_index=int(row[f"{key}/file_index"])
+        )
+        try:
+            return kept(self.videos, path, lambda: OpenVideo(path))
+        except VideoError as error:
+            raise DatasetError(f"a video of {self.folder.name} cannot be used: {error}") from error
+
+
+def kept(shelf: OrderedDict, path: Path, make):
+    """What was made for a path, from the shelf or anew; the longest unused goes when there are too many."""
+    if path not in shelf:
+        shelf[path] = make()
+    shelf.move_to_end(path)
+    while len(shelf) > OPEN_FILES:
+        _, oldest = shelf.popitem(last=False)
+        if hasattr(oldest, "close"):
+            oldest.close()
+    return shelf[path]
+
+
+def as_array(column, name: str) -> np.ndarray:
+    """A parquet column as (X,), or (X, K) where each row is a list of K."""
+    import pyarrow as pa
+
+    if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type):
+        rows = column.to_pylist()
+        if len({len(row) if row is not None else -1 for row in rows}) > 1:
+            raise DatasetError(f"{name} has rows of different lengths.")
+        return np.array(rows)
+    return column.to_numpy()
+
+
+def sampled(value_TK: np.ndarray, at_X: np.ndarray) -> np.ndarray:
+    """Rows at fractional places, linear between them."""
+    low_X = np.clip(np.floor(at_X + 1e-9).astype(int), 0, len(value_TK) - 1)
+    high_X = np.minimum(low_X + 1, len(value_TK) - 1)
+    part_X1 = np.clip(at_X - low_X, 0, 1)[:, None]
+    return value_TK[low_X] * (1 - part_X1) + value_TK[high_X] * part_X1

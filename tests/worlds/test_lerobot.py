@@ -1,0 +1,265 @@
+"""Data sets of labelled robot video: what is written is read, the official layout is read, broken ones are named."""
+
+import json
+import shutil
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
+import pytest
+import torch
+
+from lawm_core.video.files import write_clip
+from lawm_core.video.opened import OpenVideo
+from lawm_core.worlds import lerobot
+from lawm_core.worlds.lerobot import DatasetError, LeRobotFolder
+from lawm_core.worlds.recorder import RecorderConfig, record
+from lawm_core.worlds.simulator import KnownAction
+
+
+class ToyWorld:
+    """A bright square whose place is the pose: the picture tells what the labels should say."""
+
+    frames_per_second = 6.0
+    known = (KnownAction("dx", "m", 1.0), KnownAction("dy", "m", 1.0))
+
+    def reset(self, seed):
+        self.rng = np.random.default_rng(seed)
+        self.at = self.rng.integers(8, 24, 2).astype(float)
+        return self.look()
+
+    def step(self, action_K):
+        self.at = self.at + action_K
+        return self.look()
+
+    def look(self):
+        frame = torch.full((3, 40, 40), 0.2)
+        x, y = self.at.round().astype(int)
+        frame[:, y : y + 8, x : x + 8] = 0.9
+        return frame
+
+    def pose(self):
+        return self.at.copy()
+
+    def action_between(self, before_K, after_K):
+        return after_K - before_K
+
+    def demonstrate(self, frames):
+        for _ in range(frames):
+            yield self.rng.integers(-1, 2, 2).astype(float)
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    out = tmp_path_factory.mktemp("sets") / "toy"
+    return record(ToyWorld(), out, RecorderConfig(episodes=7, frames=9, seed=5, val_share=0.3, episodes_a_file=3), "go")
+
+
+@pytest.fixture
+def copy(recorded, tmp_path):
+    return shutil.copytree(recorded, tmp_path / "copy")
+
+
+def test_what_is_written_is_read(recorded):
+    folder = LeRobotFolder(recorded)
+    assert len(folder) == 7 and folder.frames(6) == 9 and folder.action_names == ("dx", "dy")
+    assert folder.episodes("train") == [0, 1, 2, 3, 4] and folder.episodes("val") == [5, 6]
+    for index in (6, 0, 4):
+        world = ToyWorld()
+        frames, actions, poses = [world.reset(5 + index)], [], [world.pose()]
+        for action in world.demonstrate(8):
+            frames.append(world.step(action))
+            actions.append(action)
+            poses.append(world.pose())
+        episode = folder.read(index, 40)
+        assert (episode.frame_TCHW - torch.stack(frames)).abs().mean() < 0.01
+        assert torch.allclose(episode.action_UK, torch.tensor(np.stack(actions)).float(), atol=1e-5)
+        assert torch.allclose(episode.pose_TK, torch.tensor(np.stack(poses)).float(), atol=1e-5)
+        assert episode.task == "go" and episode.frames_per_second == 6.0
+
+
+def test_actions_add_up_at_a_lower_rate_and_in_the_middle(recorded):
+    folder = LeRobotFolder(recorded)
+    whole, half = folder.read(2, 40), folder.read(2, 40, frames_per_second=3.0)
+    assert torch.equal(half.frame_TCHW, whole.frame_TCHW[::2])
+    assert torch.allclose(half.action_UK, whole.action_UK.unflatten(0, (4, 2)).sum(dim=1), atol=1e-5)
+    middle = folder.read(2, 40, frames=4, start_seconds=0.5)
+    assert torch.equal(middle.frame_TCHW, whole.frame_TCHW[3:7])
+    assert torch.allclose(middle.action_UK, whole.action_UK[3:6], atol=1e-5)
+    changes = folder.read(2, 40, frames_per_second=4.0, actions="state")
+    assert torch.allclose(changes.action_UK, changes.pose_TK.diff(dim=0), atol=1e-5)
+
+
+def test_files_stay_open(recorded, monkeypatch):
+    opened = []
+    monkeypatch.setattr(lerobot, "OpenVideo", lambda path: opened.append(path) or OpenVideo(path))
+    folder = LeRobotFolder(recorded)
+    for index in (0, 1, 2, 0, 6, 1):
+        folder.read(index, 40)
+    assert len(opened) == 2
+
+
+def test_nothing_half_written_and_nothing_overwritten(recorded, tmp_path):
+    with pytest.raises(ValueError, match="exists"):
+        record(ToyWorld(), recorded, RecorderConfig(episodes=1, frames=2), "go")
+
+    class Failing(ToyWorld):
+        def step(self, action_K):
+            raise RuntimeError("out of power")
+
+    with pytest.raises(RuntimeError):
+        record(Failing(), tmp_path / "new", RecorderConfig(episodes=1, frames=3), "go")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_info_and_statistics_are_as_the_format_asks(recorded):
+    info = json.loads((recorded / "meta" / "info.json").read_text())
+    assert info["codebase_version"] == "v3.0" and info["total_episodes"] == 7 and info["total_frames"] == 63
+    assert info["features"]["observation.images.camera"]["shape"] == [40, 40, 3]
+    stats = json.loads((recorded / "meta" / "stats.json").read_text())
+    actions = np.concatenate([LeRobotFolder(recorded).read(i, 16).action_UK for i in range(7)])
+    actions = np.concatenate((actions, np.zeros((7, 2))))  # the last frame of each episode
+    assert np.allclose(stats["action"]["mean"], actions.mean(axis=0), atol=1e-6)
+    assert np.allclose(stats["action"]["std"], actions.std(axis=0), atol=1e-6)
+    assert np.array(stats["observation.images.camera"]["mean"]).shape == (3, 1, 1)
+    rows = parquet.read_table(recorded / "meta/episodes/chunk-000/file-000.parquet").to_pylist()
+    assert [row["data/file_index"] for row in rows] == [0, 0, 0, 1, 1, 1, 2]
+    assert [(row["dataset_from_index"], row["dataset_to_index"]) for row in rows[2:4]] == [(18, 27), (27, 36)]
+    assert rows[1]["videos/observation.images.camera/from_timestamp"] == 1.5
+
+
+def official_sample(home):
+    """A folder as lerobot's own recorder leaves it: two cameras, several files and chunks, tasks as pandas' index,
+    statistics among the episodes' columns, an action of one number, episodes of different lengths."""
+    key = "observation.images.laptop"
+    lengths, files = [10, 6, 8], [(0, 0), (0, 0), (1, 0)]
+    video_path = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
+    features = {
+        "action": {"dtype": "float32", "shape": [1], "names": {"motors": ["gripper.pos"]}},
+        "observation.state": {"dtype": "float32", "shape": [2], "names": ["a", "b"]},
+        "observation.images.phone": {"dtype": "video", "shape": [48, 64, 3], "names": ["height", "width", "channels"]},
+        key: {"dtype": "video", "shape": [48, 64, 3], "names": ["height", "width", "channels"]},
+        "timestamp": {"dtype": "float32", "shape": [1], "names": None},
+    }
+    info = {
+        "codebase_version": "v3.0", "robot_type": "so101_follower", "total_episodes": 3, "total_frames": 24, "fps": 10,
+        "chunks_size": 1000, "data_files_size_in_mb": 100, "video_files_size_in_mb": 200, "splits": {"train": "0:3"},
+        "data_path": "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet", "video_path": video_path,
+        "features": features,
+    }  # fmt: skip
+    (home / "meta/episodes/chunk-000").mkdir(parents=True)
+    (home / "meta/info.json").write_text(json.dumps(info))
+    tasks = pa.table({"task_index": [0, 1], "__index_level_0__": ["Pick the cube", "Place it"]})
+    parquet.write_table(tasks, home / "meta/tasks.parquet")
+    rows, first, seconds = [], 0, {}
+    for episode, (length, (chunk, file)) in enumerate(zip(lengths, files, strict=True)):
+        start = seconds.get(chunk, 0.0)
+        row = {
+            "episode_index": episode, "tasks": [["Pick the cube"], ["Place it"], ["Place it"]][episode],
+            "length": length,
+            "data/chunk_index": chunk, "data/file_index": file, "dataset_from_index": first,
+            "dataset_to_index": first + length, "stats/action/mean": [0.5], "meta/episodes/chunk_index": 0,
+        }  # fmt: skip
+        for camera in (key, "observation.images.phone"):
+            row |= {f"videos/{camera}/chunk_index": chunk, f"videos/{camera}/file_index": file}
+            row |= {f"videos/{camera}/from_timestamp": start, f"videos/{camera}/to_timestamp": start + length / 10}
+        rows.append(row)
+        first, seconds[chunk] = first + length, start + length / 10
+    parquet.write_table(pa.Table.from_pylist(rows[::-1]), home / "meta/episodes/chunk-000/file-000.parquet")
+    for chunk in (0, 1):
+        mine = [e for e in range(3) if files[e][0] == chunk]
+        frames = torch.cat([torch.linspace(0.1, 0.9, lengths[e])[:, None, None, None] for e in mine])
+        for camera, tint in ((key, 1.0), ("observation.images.phone", 0.5)):
+            path = home / video_path.format(video_key=camera, chunk_index=chunk, file_index=0)
+            path.parent.mkdir(parents=True)
+            write_clip(path, tint * frames.expand(-1, 3, 48, 64), 10)
+        table = {
+            "action": pa.array([float(t) for e in mine for t in range(lengths[e])], pa.float32()),
+            "observation.state": [[float(e), float(t)] for e in mine for t in range(lengths[e])],
+            "timestamp": pa.array([t / 10 for e in mine for t in range(lengths[e])], pa.float32()),
+            "frame_index": [t for e in mine for t in range(lengths[e])],
+            "episode_index": [e for e in mine for t in range(lengths[e])],
+            "index": [sum(lengths[:e]) + t for e in mine for t in range(lengths[e])],
+            "task_index": [min(e, 1) for e in mine for t in range(lengths[e])],
+        }
+        path = home / f"data/chunk-{chunk:03d}/file-000.parquet"
+        path.parent.mkdir(parents=True)
+        parquet.write_table(pa.table(table), path)
+    return home
+
+
+def test_the_official_layout_is_read(tmp_path):
+    folder = LeRobotFolder(official_sample(tmp_path / "set"), camera="observation.images.laptop")
+    assert folder.cameras == ("observation.images.phone", "observation.images.laptop")
+    assert folder.action_names == ("gripper.pos",) and folder.episodes("train") == [0, 1, 2]
+    for index, length in enumerate((10, 6, 8)):
+        episode = folder.read(index, 32)
+        level = episode.frame_TCHW.mean(dim=(1, 2, 3))
+        assert torch.allclose(level, torch.linspace(0.1, 0.9, length), atol=0.02)
+        assert episode.action_UK[:, 0].tolist() == list(range(length - 1))
+        assert episode.pose_TK.tolist() == [[index, t] for t in range(length)]
+        assert episode.task == ("Pick the cube" if index == 0 else "Place it")
+    assert LeRobotFolder(tmp_path / "set").read(1, 32).frame_TCHW.max() < 0.6  # the other camera
+
+
+def edit_info(folder, **changes):
+    path = folder / "meta" / "info.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def drop_column(path, name):
+    parquet.write_table(parquet.read_table(path).drop_columns([name]), path)
+
+
+BROKEN = {
+    "no info": (lambda f: (f / "meta/info.json").unlink(), "meta/info.json"),
+    "info is no json": (lambda f: (f / "meta/info.json").write_text("{"), "cannot be read"),
+    "older version": (lambda f: edit_info(f, codebase_version="v2.1"), "version v2.1; v3.0"),
+    "no rate": (lambda f: edit_info(f, fps=None), "no fps"),
+    "no video": (lambda f: edit_info(f, features={"action": {"dtype": "float32"}}), "dtype video"),
+    "no episodes": (lambda f: shutil.rmtree(f / "meta/episodes"), "meta/episodes"),
+    "no column": (lambda f: drop_column(f / "meta/episodes/chunk-000/file-000.parquet", "length"), "column length"),
+    "no action": (lambda f: drop_column(f / "data/chunk-000/file-000.parquet", "action"), "column action"),
+    "no data": (lambda f: (f / "data/chunk-000/file-000.parquet").unlink(), "file-000.parquet"),
+    "damaged data": (lambda f: (f / "data/chunk-000/file-000.parquet").write_bytes(b"PAR1"), "file-000.parquet"),
+    "no film": (lambda f: shutil.rmtree(f / "videos"), "file-000.mp4 does not exist"),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_broken_folders_are_named(copy, what):
+    breaking, words = BROKEN[what]
+    breaking(copy)
+    with pytest.raises(DatasetError, match=words):
+        LeRobotFolder(copy).read(1, 32)
+
+
+def rewrite(path, **columns):
+    table = parquet.read_table(path)
+    for name, change in columns.items():
+        table = table.set_column(table.column_names.index(name), name, pa.array(change(table.column(name).to_pylist())))
+    parquet.write_table(table, path)
+
+
+def test_broken_episodes_are_named_and_the_others_read(copy):
+    data = copy / "data/chunk-000/file-000.parquet"
+    rewrite(data, episode_index=lambda rows: [0 if i == 9 else e for i, e in enumerate(rows)])
+    folder = LeRobotFolder(copy)
+    with pytest.raises(DatasetError, match="episode 1 of copy should have 9 rows; it has 8"):
+        folder.read(1, 32)
+    assert len(folder.read(2, 32).frame_TCHW) == 9
+    rewrite(copy / "data/chunk-000/file-001.parquet", action=lambda rows: [[float("nan"), 0.0], *rows[1:]])
+    with pytest.raises(DatasetError, match="action of episode 3"):
+        folder.read(3, 32)
+
+
+def test_requests_out_of_range_are_named(recorded):
+    folder = LeRobotFolder(recorded)
+    with pytest.raises(DatasetError, match="no episode 7; it has 0 to 6"):
+        folder.read(7, 32)
+    with pytest.raises(DatasetError, match="12 were asked for"):
+        folder.read(0, 32, frames=12)
+    with pytest.raises(DatasetError, match="no split 'test'; it has: train, val"):
+        folder.episodes("test")
+    with pytest.raises(DatasetError, match="no 'wrist'"):
+        LeRobotFolder(recorded, camera="wrist")
