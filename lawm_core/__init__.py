@@ -7,12 +7,13 @@
 Method: Garrido et al., Learning Latent Action World Models In The Wild, arXiv 2601.05230, cited as [LAWM §n].
 
 Letters in the names of tensors: B clips, T frames, U = T - 1 transitions, N tokens a frame, D state width, A action
-width, C colour (or channels), H W pixels (or cells), F frames that go through a network at once, P numbers a place,
-K choices or neighbours, M heads, S stills, R resamples, X merged axes, Y what is foretold from X. `state_BTND` is a
-state for every clip, frame and token.
+width, C colour (or channels), H W pixels (or cells), F frames that go through a network at once, P numbers a place (or
+that a plan is searched by), K choices, neighbours or numbers of a known action, M heads, S stills or sampled plans of
+H steps, E elites, I iterations, R resamples, X merged axes, Y what is foretold from X. `state_BTND` is a state for
+every clip, frame and token.
 
 Layers, each may import those to its right only (a test holds it):
-cli > training, evaluation > checkpoint > model > models, worlds > video > contracts, runtime, schema.
+cli > training, evaluation > checkpoint > model > models, planning, worlds > video > contracts, runtime, schema.
 """
 
 from lawm_core.checkpoint import fingerprint, list_models, load_model, save_model

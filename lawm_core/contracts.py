@@ -69,6 +69,39 @@ class Transfer:
     scores: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a planner found, and on what way.
+
+    action_HK: the best plan, H steps; cost: what the model foresees for it.
+    cost_I, mean_cost_I: the best so far and the elites' mean, iteration by iteration.
+    elite_EHK, elite_cost_E: the last iteration's best plans, the best first.
+    """
+
+    action_HK: Tensor
+    cost: float
+    cost_I: tuple[float, ...]
+    mean_cost_I: tuple[float, ...]
+    elite_EHK: Tensor
+    elite_cost_E: Tensor
+
+
+class Dynamics(Protocol):
+    """A world from its present on."""
+
+    def unroll(self, plan_SHK: Tensor) -> Tensor:
+        """Where S plans of H steps lead: end_SND."""
+        ...
+
+
+class Objective(Protocol):
+    """What is wanted of the end of a plan."""
+
+    def cost(self, end_SND: Tensor) -> Tensor:
+        """cost_S; less is better."""
+        ...
+
+
 class Encoder(Protocol):
     """Frames to states; a frame's state depends on that frame and earlier ones only."""
 

@@ -9,11 +9,12 @@ frame_BTCHW = model.decode(torch.cat([state_BTND[:, :1], future_BUND], dim=1))
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Generator, Tensor, nn
 
+from lawm_core.models.controller import Controller, ControllerConfig
 from lawm_core.models.decoder import DecoderConfig, FrameDecoder
 from lawm_core.models.encoder import EncoderConfig, FrameEncoder
 from lawm_core.models.family import Family, FamilyConfig
@@ -23,13 +24,17 @@ REFERENCES = ("deterministic", "unconstrained")  # not families: the lines betwe
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """Everything needed to build a model; a checkpoint's config.json holds exactly this."""
+    """Everything needed to build a model; a checkpoint's config.json holds exactly this.
+
+    robots: whose known actions the model's controllers understand, one controller for each robot and family.
+    """
 
     name: str = "nano"
     frames_per_second: float = 6.0
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     families: dict[str, FamilyConfig] = field(default_factory=lambda: {"noisy": FamilyConfig()})
+    robots: dict[str, ControllerConfig] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not set(self.families) - set(REFERENCES) or self.frames_per_second <= 0:
@@ -48,6 +53,12 @@ class LatentActionModel(nn.Module):
         self.encoder = FrameEncoder(config.encoder)
         self.decoder = FrameDecoder(config.decoder, config.encoder)
         self.members = nn.ModuleDict({name: Family(c, config.encoder) for name, c in config.families.items()})
+        self.controllers = nn.ModuleDict({name: self._controllers(c) for name, c in config.robots.items()})
+
+    def _controllers(self, config: ControllerConfig) -> nn.ModuleDict:
+        """A robot's controllers, one a family."""
+        widths = {name: self.members[name].config.bottleneck.action_width for name in self.families}
+        return nn.ModuleDict({n: Controller(config, self.config.encoder, width) for n, width in widths.items()})
 
     @property
     def name(self) -> str:
@@ -103,6 +114,47 @@ class LatentActionModel(nn.Module):
         frames = state_BCND.shape[1]
         world_model = self.member(family).world_model
         return world_model.rollout(state_BCND, action_BUA, self.dial(capacity, state_BCND))[:, frames - 1 :]
+
+    def control(
+        self,
+        known_BUK: Tensor,
+        state_BUND: Tensor,
+        robot: str,
+        family: str | None = None,
+        capacity: float | Tensor = 1.0,
+    ) -> Tensor:
+        """A robot's known actions, each with the state it is done in, to the latent actions that mean them, action_BUA.
+
+        Raises ValueError for a robot that the model has no controller for, or actions of another width.
+        """
+        family = family or self.families[0]
+        config = self.robot(robot)
+        if known_BUK.shape[-1] != len(config.names):
+            raise ValueError(f"{known_BUK.shape[-1]} numbers an action came; {robot} takes: {', '.join(config.names)}.")
+        capacity_B = self.dial(capacity, state_BUND)
+        action_BUA = self.controllers[robot][family](known_BUK, state_BUND, capacity_B)
+        return self.settle(action_BUA, family, capacity_B)
+
+    def settle(self, action_BUA: Tensor, family: str, capacity_B: Tensor) -> Tensor:
+        """The nearest actions that the family's bottleneck lets be."""
+        steps = action_BUA.shape[1]
+        settled_XA = self.member(family).bottleneck.settle(
+            action_BUA.flatten(0, 1), capacity_B.repeat_interleave(steps)
+        )
+        return settled_XA.unflatten(0, (-1, steps))
+
+    def add_robot(self, robot: str, config: ControllerConfig) -> None:
+        """Fresh controllers for a robot, in the place of any it had."""
+        self.config = replace(self.config, robots=self.config.robots | {robot: config})
+        self.controllers[robot] = self._controllers(config).to(self.device)
+
+    def robot(self, name: str) -> ControllerConfig:
+        """What a robot's known actions are; ValueError names those there are."""
+        if name not in self.config.robots:
+            raise ValueError(
+                f"robot {name!r} is not in model {self.name!r}; it has: {', '.join(self.config.robots) or 'none'}."
+            )
+        return self.config.robots[name]
 
     def sample_actions(
         self,

@@ -125,6 +125,27 @@ class Attention(nn.Module):
         return self.out(rearrange(mixed_BMXd, "b m x d -> b x (m d)")), (k, v)
 
 
+class CrossAttention(nn.Module):
+    """Questions asked of other tokens, which carry their own places; multi-head, normalised queries and keys."""
+
+    def __init__(self, config: BlockConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        head_width = config.width // config.heads
+        self.query = nn.Linear(config.width, config.width)
+        self.key_value = nn.Linear(config.width, 2 * config.width)
+        self.query_norm = nn.RMSNorm(head_width)
+        self.key_norm = nn.RMSNorm(head_width)
+        self.out = nn.Linear(config.width, config.width)
+
+    def forward(self, x_BXD: Tensor, other_BYD: Tensor) -> Tensor:
+        """What each of X tokens finds among the Y others, (B, X, D)."""
+        q = rearrange(self.query(x_BXD), "b x (m d) -> b m x d", m=self.heads)
+        k, v = rearrange(self.key_value(other_BYD), "b y (two m d) -> two b m y d", two=2, m=self.heads)
+        q, k = self.query_norm(q.float()).to(v.dtype), self.key_norm(k.float()).to(v.dtype)
+        return self.out(rearrange(F.scaled_dot_product_attention(q, k, v), "b m x d -> b x (m d)"))
+
+
 class Mlp(nn.Module):
     """Two linear layers with GELU between."""
 

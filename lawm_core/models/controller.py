@@ -1,0 +1,86 @@
+"""A known action, and the state it is done in, to the latent action that means it [LAWM §5].
+
+What a command does to a picture depends on where the camera stands, which the state shows: a controller that sees the
+action alone can only answer with the average over all cameras, which is close to nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from lawm_core.models.blocks import Block, BlockConfig, CrossAttention, Mlp, grid_positions, rotary_angles
+from lawm_core.models.dial import CapacityEmbedding
+from lawm_core.models.encoder import EncoderConfig
+
+KINDS = ("attention", "action")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControllerConfig:
+    """names, units, limits: of a known action's numbers; spread: their standard deviations in the data.
+
+    kind: `attention` sees the previous state, `action` only the action.
+    """
+
+    names: tuple[str, ...] = ("dx", "dy")
+    units: tuple[str, ...] = ("m", "m")
+    limits: tuple[float, ...] = (1.0, 1.0)
+    spread: tuple[float, ...] = (1.0, 1.0)
+    kind: str = "attention"
+    block: BlockConfig = field(default_factory=lambda: BlockConfig(width=128, heads=4))
+    depth: int = 2
+
+    def __post_init__(self) -> None:
+        counts = {len(self.names), len(self.units), len(self.limits), len(self.spread)}
+        if len(counts) > 1 or not self.names or min(self.spread) <= 0 or self.kind not in KINDS:
+            raise ValueError(
+                f"names {self.names}, units {self.units}, limits {self.limits}, spread {self.spread}, kind "
+                f"{self.kind!r}; needed: one of each for every number, spreads above 0, a kind of: {', '.join(KINDS)}."
+            )
+
+
+class Controller(nn.Module):
+    """Self-attention over the previous state's tokens, then the embedded action asks them what it means here."""
+
+    def __init__(self, config: ControllerConfig, encoder: EncoderConfig, action_width: int) -> None:
+        super().__init__()
+        self.config, self.grid = config, encoder.grid
+        width = config.block.width
+        self.register_buffer("spread_K", torch.tensor(config.spread))
+        self.embed = nn.Sequential(
+            nn.Linear(len(config.names), width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width)
+        )
+        self.capacity = CapacityEmbedding(width)
+        self.sees = config.kind == "attention"
+        if self.sees:
+            self.embed_state = nn.Linear(encoder.width, width)
+            self.place_ND = nn.Parameter(torch.randn(encoder.tokens, width) * 0.02)
+            self.blocks = nn.ModuleList(Block(config.block) for _ in range(config.depth))
+            self.state_norm, self.action_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+            self.ask = CrossAttention(config.block)
+        self.mix_norm = nn.LayerNorm(width)
+        self.mix = Mlp(width, config.block.mlp_ratio * width)
+        self.out = nn.Linear(width, action_width)
+
+    def forward(self, known_BUK: Tensor, state_BUND: Tensor, capacity_B: Tensor) -> Tensor:
+        """Known actions and the states they are done in, to latent actions: action_BUA."""
+        clips, steps = known_BUK.shape[:2]
+        told_BUW = self.embed(known_BUK / self.spread_K) + self.capacity(capacity_B)[:, None]
+        if self.sees:
+            seen_XNW = self.look(state_BUND.flatten(0, 1))
+            told_X1W = told_BUW.flatten(0, 1)[:, None]
+            told_BUW = (told_X1W + self.ask(self.action_norm(told_X1W), seen_XNW)).view(clips, steps, -1)
+        return self.out(told_BUW + self.mix(self.mix_norm(told_BUW)))
+
+    def look(self, state_XND: Tensor) -> Tensor:
+        """A state's tokens once they have looked at each other, (X, N, width)."""
+        block = self.config.block
+        position_N3 = grid_positions(1, self.grid, device=state_XND.device)
+        rotary = rotary_angles(position_N3, block.width // block.heads, block.rotary_base)
+        x_XNW = self.embed_state(state_XND) + self.place_ND
+        for layer in self.blocks:
+            x_XNW, _ = layer(x_XNW, rotary)
+        return self.state_norm(x_XNW)

@@ -1,0 +1,119 @@
+"""The cross-entropy method: draw plans, keep the best, draw nearer to them (Rubinstein 1999; protocols: [LAWM §4])."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from lawm_core.contracts import Dynamics, Objective, Plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class CemConfig:
+    """Defaults are the paper's for manipulation. least_spread: of its first value, where the search stops narrowing."""
+
+    samples: int = 300
+    elites: int = 10
+    iterations: int = 15
+    least_spread: float = 0.02
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.elites <= self.samples or self.iterations < 1:
+            raise ValueError(
+                f"{self.samples} samples, {self.elites} elites, {self.iterations} iterations; needed: "
+                "at least one of each, and no more elites than samples."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """What is searched: P numbers between low_P and high_P, drawn at first around mean_P with spread_P.
+
+    shape: parameters to plans, parameter_SP to plan_SHK. first: draws the first parameters, instead of a Gaussian.
+    """
+
+    mean_P: Tensor
+    spread_P: Tensor
+    low_P: Tensor
+    high_P: Tensor
+    shape: Callable[[Tensor], Tensor]
+    first: Callable[[int, Generator], Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        if not (self.low_P <= self.high_P).all() or not (self.spread_P > 0).all():
+            raise ValueError(f"bounds {self.low_P} to {self.high_P}, spread {self.spread_P}; spreads must be above 0.")
+
+
+def free_search(limit_K: Tensor, steps: int) -> Search:
+    """Every step on its own, within +- limit_K, drawn at first with the limits as spread [jepa-wms' planning]."""
+    limit_P = limit_K.repeat(steps)
+    return Search(
+        mean_P=torch.zeros_like(limit_P),
+        spread_P=limit_P,
+        low_P=-limit_P,
+        high_P=limit_P,
+        shape=lambda parameter_SP: parameter_SP.unflatten(1, (steps, -1)),
+    )
+
+
+def straight_search(mean_K: Tensor, spread_K: Tensor, limit_K: Tensor, steps: int) -> Search:
+    """One straight way: the same displacement at every step, and all of the turn in the last [NWM's planning].
+
+    The last of the K numbers is the turn; it is given whole, and may be as large as `steps` turns together.
+    """
+    limit_P = limit_K.clone()
+    limit_P[-1] *= steps
+
+    def shape(parameter_SP: Tensor) -> Tensor:
+        plan_SHK = parameter_SP[:, None].repeat(1, steps, 1)
+        plan_SHK[:, :-1, -1] = 0
+        return plan_SHK
+
+    return Search(mean_P=mean_K, spread_P=spread_K, low_P=-limit_P, high_P=limit_P, shape=shape)
+
+
+def plan_by_cem(
+    dynamics: Dynamics,
+    objective: Objective,
+    search: Search,
+    config: CemConfig,
+    generator: Generator,
+    progress: Callable[[int, Plan], None] | None = None,
+) -> Plan:
+    """The best plan met. The mean of what is drawn is itself always among the samples.
+
+    progress(iteration, plan so far), from 1 on; what it raises ends the search. The same for the same generator state.
+    """
+    mean_P, spread_P = search.mean_P.clone(), search.spread_P.clone()
+    best_cost, best_P, costs, means = float("inf"), mean_P, [], []
+    for iteration in range(config.iterations):
+        if iteration == 0 and search.first is not None:
+            parameter_SP = search.first(config.samples, generator)
+        else:
+            noise_SP = torch.randn(config.samples, len(mean_P), generator=generator, device=mean_P.device)
+            noise_SP[0] = 0
+            parameter_SP = mean_P + spread_P * noise_SP
+        parameter_SP = parameter_SP.clamp(search.low_P, search.high_P)
+        cost_S = objective.cost(dynamics.unroll(search.shape(parameter_SP)))
+        cost_E, order_E = cost_S.sort(stable=True)
+        elite_EP, cost_E = parameter_SP[order_E[: config.elites]], cost_E[: config.elites]
+        mean_P = elite_EP.mean(dim=0)
+        spread_P = elite_EP.std(dim=0, correction=0).clamp_min(config.least_spread * search.spread_P)
+        if cost_E[0].item() < best_cost:
+            best_cost, best_P = cost_E[0].item(), elite_EP[0]
+        costs.append(best_cost)
+        means.append(cost_E.mean().item())
+        found = Plan(
+            action_HK=search.shape(best_P[None])[0],
+            cost=best_cost,
+            cost_I=tuple(costs),
+            mean_cost_I=tuple(means),
+            elite_EHK=search.shape(elite_EP),
+            elite_cost_E=cost_E,
+        )
+        if progress:
+            progress(iteration + 1, found)
+    return found

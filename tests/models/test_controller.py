@@ -1,0 +1,64 @@
+"""Controllers: who sees what, what a model keeps of them, and what they refuse."""
+
+import pytest
+import torch
+
+from lawm_core.checkpoint import load_model, save_model
+from lawm_core.model import LatentActionModel
+from lawm_core.models.controller import ControllerConfig
+from tests.conftest import TINY_BLOCK, shake, tiny_config
+
+ROBOT = {"names": ("dx", "dy"), "units": ("m", "rad"), "limits": (0.1, 0.2), "spread": (0.05, 0.1), "block": TINY_BLOCK}
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    model = LatentActionModel(tiny_config(families=("noisy", "discrete", "deterministic"))).eval()
+    model.add_robot("seeing", ControllerConfig(**ROBOT))
+    model.add_robot("blind", ControllerConfig(**ROBOT, kind="action"))
+    shake(model)
+    return model
+
+
+def test_one_sees_the_state_and_the_other_does_not(model):
+    known_BUK = torch.randn(2, 3, 2)
+    one, other = torch.randn(2, 2, 3, 16, 64).unbind(0)
+    assert not torch.allclose(model.control(known_BUK, one, "seeing"), model.control(known_BUK, other, "seeing"))
+    assert torch.equal(model.control(known_BUK, one, "blind"), model.control(known_BUK, other, "blind"))
+
+
+def test_each_moment_is_answered_on_its_own(model):
+    known_BUK, state_BUND = torch.randn(2, 3, 2), torch.randn(2, 3, 16, 64)
+    whole = model.control(known_BUK, state_BUND, "seeing", capacity=0.4)
+    part = model.control(known_BUK[1:, 2:], state_BUND[1:, 2:], "seeing", capacity=0.4)
+    assert whole.shape == (2, 3, 8) and torch.allclose(whole[1:, 2:], part, atol=1e-5)
+
+
+def test_a_discrete_family_gets_codes(model):
+    action_BUA = model.control(torch.randn(4, 3, 2), torch.randn(4, 3, 16, 64), "seeing", family="discrete")
+    capacity_B = torch.ones(12)
+    assert torch.equal(
+        action_BUA.flatten(0, 1), model.member("discrete").bottleneck.settle(action_BUA.flatten(0, 1), capacity_B)
+    )
+
+
+def test_controllers_are_kept_with_the_model(model, tmp_path):
+    again = load_model(save_model(model, tmp_path / "model"))
+    known_BUK, state_BUND = torch.randn(1, 2, 2), torch.randn(1, 2, 16, 64)
+    for family in model.families:
+        assert torch.equal(
+            again.control(known_BUK, state_BUND, "seeing", family),
+            model.control(known_BUK, state_BUND, "seeing", family),
+        )
+    assert again.robot("blind") == model.robot("blind")
+
+
+def test_what_cannot_be_answered_is_named(model):
+    state_BUND = torch.randn(1, 1, 16, 64)
+    with pytest.raises(ValueError, match="robot 'arm' is not in model 'tiny'; it has: seeing, blind"):
+        model.control(torch.randn(1, 1, 2), state_BUND, "arm")
+    with pytest.raises(ValueError, match="3 numbers an action came; seeing takes: dx, dy"):
+        model.control(torch.randn(1, 1, 3), state_BUND, "seeing")
+    with pytest.raises(ValueError, match="spreads above 0"):
+        ControllerConfig(**{**ROBOT, "spread": (0.0, 1.0)})
