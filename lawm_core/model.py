@@ -18,6 +18,7 @@ from lawm_core.models.controller import Controller, ControllerConfig
 from lawm_core.models.decoder import DecoderConfig, FrameDecoder
 from lawm_core.models.encoder import EncoderConfig, FrameEncoder
 from lawm_core.models.family import Family, FamilyConfig
+from lawm_core.planning.present import Present, begin
 
 REFERENCES = ("deterministic", "unconstrained")  # not families: the lines between which families move
 
@@ -142,6 +143,26 @@ class LatentActionModel(nn.Module):
             action_BUA.flatten(0, 1), capacity_B.repeat_interleave(steps)
         )
         return settled_XA.unflatten(0, (-1, steps))
+
+    def begin(
+        self,
+        state_BCND: Tensor,
+        action_BcA: Tensor | None = None,
+        robot: str | None = None,
+        family: str | None = None,
+        capacity: float | Tensor = 1.0,
+        bf16: bool = True,
+    ) -> Present:
+        """The moment after C context states and the C - 1 latent actions between them, to go on from step by step.
+
+        With a robot's name steps are told in its known actions, without one in latent actions.
+        """
+        family = family or self.families[0]
+        if robot is not None:
+            self.robot(robot)
+        controller = self.controllers[robot][family] if robot is not None else None
+        capacity_B = self.dial(capacity, state_BCND)
+        return begin(self.member(family), state_BCND, action_BcA, capacity_B, controller, bf16)
 
     def add_robot(self, robot: str, config: ControllerConfig) -> None:
         """Fresh controllers for a robot, in the place of any it had."""

@@ -5,7 +5,8 @@ import torch
 
 from lawm_core.model import LatentActionModel
 from lawm_core.models.controller import ControllerConfig
-from lawm_core.planning.dynamics import DynamicsConfig, WorldModelDynamics
+from lawm_core.planning.dynamics import WorldModelDynamics
+from lawm_core.planning.present import begin
 from tests.conftest import TINY_BLOCK, shake, tiny_config
 
 ROBOT = ControllerConfig(names=("dx", "dy"), units=("m", "m"), limits=(0.1, 0.1), spread=(0.05, 0.02), block=TINY_BLOCK)
@@ -20,46 +21,62 @@ def model(request):
     return model
 
 
-def present(model, frames):
+def context(model, frames, clips=1):
     torch.manual_seed(1)
-    state_CND = model.encode(torch.rand(1, frames, 3, 32, 32))[0].detach()
-    action_cA = model.infer_actions(state_CND[None])[0].detach() if frames > 1 else torch.zeros(0, 8)
-    return state_CND, action_cA
+    state_BCND = model.encode(torch.rand(clips, frames, 3, 32, 32)).detach()
+    return state_BCND, model.infer_actions(state_BCND).detach() if frames > 1 else None
+
+
+def present(model, frames, robot=None):
+    return model.begin(*context(model, frames), robot=robot, bf16=False)
 
 
 @pytest.mark.parametrize("frames", [1, 3])
 def test_shared_context_gives_what_repeated_context_gives(model, frames):
-    state_CND, action_cA = present(model, frames)
-    member = model.member(None)
+    state_1CND, action_1cA = context(model, frames)
     plan_SHA = torch.randn(5, 3, 8)
-    shared = WorldModelDynamics(member, state_CND, action_cA, DynamicsConfig(bf16=False)).states(plan_SHA)
-    action_SUA = torch.cat((action_cA.expand(5, -1, -1), plan_SHA), dim=1)
-    repeated = model.rollout(state_CND.expand(5, -1, -1, -1), action_SUA)
+    shared = torch.stack(WorldModelDynamics(present(model, frames)).states(plan_SHA), dim=1)
+    past_ScA = plan_SHA[:, :0] if action_1cA is None else action_1cA.expand(5, -1, -1)
+    repeated = model.rollout(state_1CND.expand(5, -1, -1, -1), torch.cat((past_ScA, plan_SHA), dim=1))
     assert shared.shape == (5, 3, 16, 64) and torch.allclose(shared, repeated, atol=1e-4)
 
 
 def test_passes_under_a_memory_cap_change_nothing(model):
-    state_CND, action_cA = present(model, 3)
-    member, plan_SHA = model.member(None), torch.randn(7, 2, 8)
-    roomy = WorldModelDynamics(member, state_CND, action_cA, DynamicsConfig(bf16=False))
-    tight = WorldModelDynamics(member, state_CND, action_cA, DynamicsConfig(bf16=False, memory_bytes=1))
+    plan_SHA = torch.randn(7, 2, 8)
+    roomy, tight = WorldModelDynamics(present(model, 3)), WorldModelDynamics(present(model, 3), memory_bytes=1)
     assert tight.chunk(2) == 1 < roomy.chunk(2)
     assert torch.allclose(roomy.unroll(plan_SHA), tight.unroll(plan_SHA), atol=1e-5)
 
 
 def test_a_controller_sees_each_state_it_acts_in(model):
-    state_CND, action_cA = present(model, 2)
-    member, controller = model.member(None), model.controllers["toy"][model.families[0]]
-    dynamics = WorldModelDynamics(member, state_CND, action_cA, DynamicsConfig(bf16=False), controller)
-    plan_SHK = torch.randn(1, 2, 2) * 0.05
-    states = dynamics.states(plan_SHK)
-    first = model.control(plan_SHK[:, :1], state_CND[None, -1:], "toy")
-    second = model.control(plan_SHK[:, 1:], states[:, :1], "toy")
-    by_hand = model.rollout(state_CND[None], torch.cat((action_cA[None], first, second), dim=1))
+    state_1CND, action_1cA = context(model, 2)
+    plan_1HK = torch.randn(1, 2, 2) * 0.05
+    states = torch.stack(WorldModelDynamics(present(model, 2, "toy")).states(plan_1HK), dim=1)
+    first = model.control(plan_1HK[:, :1], state_1CND[:, -1:], "toy")
+    second = model.control(plan_1HK[:, 1:], states[:, :1], "toy")
+    by_hand = model.rollout(state_1CND, torch.cat((action_1cA, first, second), dim=1))
     assert torch.allclose(states, by_hand, atol=1e-4)
 
 
+def test_a_present_can_be_gone_on_from_twice(model):
+    """Undo: steps taken from a present leave it as it was."""
+    start = present(model, 3, "toy")
+    left, right = torch.tensor([[0.1, 0.0]]), torch.tensor([[-0.1, 0.05]])
+    once = start.step(left).step(right).state_BND
+    start.step(right).step(right)
+    assert torch.equal(start.step(left).step(right).state_BND, once)
+
+
+def test_several_clips_step_together(model):
+    state_BCND, action_BcA = context(model, 2, clips=3)
+    told_BK = torch.randn(3, 2) * 0.05
+    together = model.begin(state_BCND, action_BcA, robot="toy", bf16=False).step(told_BK).state_BND
+    for b in range(3):
+        alone = model.begin(state_BCND[b : b + 1], action_BcA[b : b + 1], robot="toy", bf16=False)
+        assert torch.allclose(alone.step(told_BK[b : b + 1]).state_BND[0], together[b], atol=1e-5)
+
+
 def test_a_context_needs_the_actions_between_its_states(model):
-    state_CND, action_cA = present(model, 3)
+    state_1CND, action_1cA = context(model, 3)
     with pytest.raises(ValueError, match="3 context states came with 1"):
-        WorldModelDynamics(model.member(None), state_CND, action_cA[:1], DynamicsConfig())
+        model.begin(state_1CND, action_1cA[:, :1])

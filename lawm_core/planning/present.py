@@ -1,0 +1,77 @@
+"""A moment from which a world goes on, step by step: driving, and planning many ways from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from lawm_core.models.blocks import KeyValueCache
+from lawm_core.models.family import Family
+from lawm_core.runtime import autocast
+
+
+@dataclass(frozen=True)
+class Present:
+    """B clips at their last known state, state_BND, with the keys and values of all before it; never changed.
+
+    What is told at a step is a known action where there is a controller, and a latent action without one. A step costs
+    one frame, and any earlier present can be gone on from: undo is keeping a list.
+    """
+
+    family: Family
+    controller: nn.Module | None
+    capacity_B: Tensor
+    state_BND: Tensor
+    past: KeyValueCache
+    bf16: bool = True
+
+    @torch.no_grad()
+    def step(self, told_BK: Tensor) -> Present:
+        """The present after an action."""
+        state_B1ND = self.state_BND[:, None]
+        with autocast(state_B1ND.device, self.bf16):
+            action_B1A = self.latent(told_BK)[:, None]
+            next_B1ND, past = self.family.world_model(state_B1ND, action_B1A, self.capacity_B, self.past)
+        return replace(self, state_BND=next_B1ND[:, 0].float(), past=past)
+
+    def latent(self, told_BK: Tensor) -> Tensor:
+        """What the world model is told, action_BA; a controller answers for the state it is asked in."""
+        if self.controller is None:
+            return told_BK
+        action_BA = self.controller(told_BK[:, None], self.state_BND[:, None], self.capacity_B)[:, 0].float()
+        return self.family.bottleneck.settle(action_BA, self.capacity_B)
+
+    def expand(self, copies: int) -> Present:
+        """The same moment `copies` times, clip by clip."""
+        return replace(
+            self,
+            capacity_B=self.capacity_B.repeat_interleave(copies),
+            state_BND=self.state_BND.repeat_interleave(copies, dim=0),
+            past=self.past.expand(copies),
+        )
+
+
+@torch.no_grad()
+def begin(
+    family: Family,
+    state_BCND: Tensor,
+    action_BcA: Tensor | None,
+    capacity_B: Tensor,
+    controller: nn.Module | None = None,
+    bf16: bool = True,
+) -> Present:
+    """The present after C context states with the C - 1 latent actions between them (none for one state).
+
+    Raises ValueError where they do not fit.
+    """
+    context = state_BCND.shape[1]
+    actions = 0 if action_BcA is None else action_BcA.shape[1]
+    if actions != context - 1:
+        raise ValueError(f"{context} context states came with {actions} actions between them.")
+    past = KeyValueCache()
+    if actions:
+        with autocast(state_BCND.device, bf16):
+            _, past = family.world_model(state_BCND[:, :-1], action_BcA, capacity_B)
+    return Present(family, controller, capacity_B, state_BCND[:, -1], past, bf16)
