@@ -105,8 +105,10 @@ def add_using(command: Command) -> None:
 def add_making(command: Command) -> None:
     """Training, measuring, shipping."""
     three = command("train", run_train, "Train one stage of a recipe, or all of them, on a folder of videos.")
-    three.add_argument("stage", choices=("encoder", "lam", "decoder", "sampler", "all"))
-    three.add_argument("--family", help="for lam and sampler: noisy, sparse, discrete, ... (default: every one)")
+    three.add_argument("stage", choices=("encoder", "lam", "decoder", "sampler", "controller", "all"))
+    three.add_argument("--family", help="for lam, sampler, controller: noisy, sparse, ... (default: every one)")
+    three.add_argument("--robot", help="for controller: the robot's name, arm or rover or another")
+    three.add_argument("--labels", type=Path, help="for controller: its episodes, a LeRobotDataset v3.0 folder")
     three.add_argument("--recipe", default="nano", help="nano or lite")
     three.add_argument("--data", type=Path, help="folder of videos (without one: twins alone)")
     three.add_argument("--out", type=Path, required=True, help="folder of the run; the model lies in OUT/model")
@@ -135,7 +137,10 @@ def add_making(command: Command) -> None:
     four.add_argument("--model", help="a shipped model's name or a model folder")
     four.add_argument("--data", type=Path, required=True)
     four.add_argument("--split", default="val")
-    four.add_argument("--suite", default="all", help="idm,leakage,cycle,twins,locality,sampling or all")
+    four.add_argument("--suite", default="all", help="idm,leakage,cycle,twins,locality,sampling,controller or all")
+    four.add_argument(
+        "--labels", type=Path, action="append", default=[], help="a robot's episodes, for controller; may be repeated"
+    )
     four.add_argument("--family", help="families to measure, with commas (default: all of the model's)")
     four.add_argument("--quick", action="store_true", help="few clips and settings: a minute or two instead of many")
     four.add_argument("--out", type=Path, default=Path("report"))
@@ -261,6 +266,8 @@ def run_models(options: argparse.Namespace) -> None:
 
 def run_train(options: argparse.Namespace) -> None:
     """One stage or the whole chain."""
+    if options.stage == "controller":
+        return run_train_controllers(options)
     from lawm_core.training.runs import TrainingRun
 
     run = TrainingRun(
@@ -278,6 +285,28 @@ def run_train(options: argparse.Namespace) -> None:
         print(json.dumps({"stage": stage, **losses}))
         if not run.finished(stage, losses["step"], options.steps):
             break
+
+
+def run_train_controllers(options: argparse.Namespace) -> None:
+    """Controllers of one robot for OUT/model."""
+    from lawm_core.training.controllers import train_controllers
+
+    if not (options.robot and options.labels):
+        raise ValueError("train controller needs --robot NAME and --labels FOLDER.")
+    told = train_controllers(
+        options.out,
+        options.robot,
+        options.labels,
+        options.cache,
+        families=[options.family] if options.family else None,
+        minutes=options.minutes,
+        resume=options.resume,
+        device=options.device,
+        show=not options.quiet,
+        **({"steps": options.steps} if options.steps else {}),
+    )
+    for name, distance in told.items():
+        print(json.dumps({"stage": f"controller-{name}", "distance": distance}))
 
 
 def run_record(options: argparse.Namespace) -> None:
@@ -305,17 +334,19 @@ def run_evaluate(options: argparse.Namespace) -> None:
     from lawm_core.checkpoint import fingerprint
     from lawm_core.evaluation.bench import QUICK, SuiteConfig
     from lawm_core.evaluation.report import write_report
-    from lawm_core.evaluation.suites import SUITES, run_suites
+    from lawm_core.evaluation.suites import ROBOT_SUITES, SUITES, run_suites
     from lawm_core.worlds.clips import open_world
 
     model = open_model(options)
-    names = list(SUITES) if options.suite == "all" else options.suite.split(",")
+    every = [*SUITES, *(ROBOT_SUITES if options.labels else ())]
+    names = every if options.suite == "all" else options.suite.split(",")
     config = QUICK if options.quick else SuiteConfig()
     if options.family:
         config = dataclasses.replace(config, families=tuple(options.family.split(",")))
     world = open_world(options.data, options.cache, options.split, model.frames_per_second, model.frame_size)
+    labelled = dict(open_labelled(folder, options, model) for folder in options.labels)
     start = time.monotonic()
-    results = run_suites(model, world, config, names, None if options.quiet else show_progress)
+    results = run_suites(model, world, config, names, None if options.quiet else show_progress, labelled)
     about = {"name": model.name, "fingerprint": fingerprint(options.model), "weights": model.parameter_count()}
     data = {"split": options.split, "videos": len(world.clips), "frames_per_second": model.frames_per_second}
     write_report(options.out, about, data, config, results)
@@ -337,6 +368,20 @@ def open_model(options: argparse.Namespace):
     from lawm_core.runtime import pick_device
 
     return load_model(options.model, device=pick_device(options.device))
+
+
+def open_labelled(folder: Path, options: argparse.Namespace, model):
+    """The robot whose known actions a folder's are, and its episodes."""
+    from lawm_core.worlds.episodes import EpisodeWorld, build_episodes
+
+    progress = None if options.quiet else show_progress
+    home = build_episodes(folder, options.cache, model.frames_per_second, model.frame_size, progress=progress)
+    world = EpisodeWorld(home, options.split)
+    robots = {name: config.names for name, config in model.config.robots.items()}
+    found = next((name for name, names in robots.items() if names == world.names), None)
+    if found is None:
+        raise ValueError(f"{folder} has actions {', '.join(world.names)}; the model has controllers for: {robots}.")
+    return found, world
 
 
 def open_clip(path: Path, options: argparse.Namespace, model, frames: int | None) -> Clip:

@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 
 from lawm_core.model import LatentActionModel
 from lawm_core.worlds.clips import ClipWorld
+from lawm_core.worlds.episodes import EpisodeWorld
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,7 @@ class SuiteConfig:
     seconds: float = 2.0
     targets: int = 4
     latents: int = 60  # transitions of each real video, for probes of the latents themselves
+    episodes: int = 64  # of labelled robot video, for controllers and plans
     umap: bool = True  # maps of latents by UMAP, which takes a quarter of a minute to be ready; else by PCA
     seed: int = 7
 
@@ -44,7 +46,9 @@ class SuiteConfig:
         )
 
 
-QUICK = SuiteConfig(capacities=(0.0, 1.0), windows=1, twins=6, seconds=1.0, targets=2, latents=10, umap=False)
+QUICK = SuiteConfig(
+    capacities=(0.0, 1.0), windows=1, twins=6, seconds=1.0, targets=2, latents=10, episodes=8, umap=False
+)
 
 
 @dataclass(frozen=True)
@@ -69,8 +73,16 @@ class Bench:
     Without a world there are twins alone, with procedural looks.
     """
 
-    def __init__(self, model: LatentActionModel, world: ClipWorld | None, config: SuiteConfig) -> None:
+    def __init__(
+        self,
+        model: LatentActionModel,
+        world: ClipWorld | None,
+        config: SuiteConfig,
+        labelled: dict[str, EpisodeWorld] | None = None,
+    ) -> None:
+        """labelled: episodes of robots whose known actions the model has controllers for, by the robot's name."""
         self.model, self.world, self.config = model, world, config
+        self.labelled = labelled or {}
         self.families = config.families or model.families
         self.steps = max(1, round(config.seconds * model.frames_per_second))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fnmatch
 import html
 import io
 import json
@@ -30,7 +31,10 @@ COLOURS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Chapter:
-    """What a suite is about, which figures go into its table, and which of them are drawn against capacity."""
+    """What a suite is about, which figures go into its table, and which of them are drawn against capacity.
+
+    A column may stand for several figures: `*_ratio` for that of every robot.
+    """
 
     question: str
     columns: tuple[str, ...]
@@ -63,6 +67,10 @@ CHAPTERS = {
     "locality": Chapter(
         question="Does the change happen where the source moved?",
         columns=("overlap", "shuffled", "locality", "placed_locality"),
+    ),
+    "controller": Chapter(
+        question="Do known actions do what was inferred?",
+        columns=("*_idm", "*_still", "*_controller", "*_ratio", "*_moved"),
     ),
     "sampling": Chapter(
         question="Can actions be made from nothing?", columns=("told_apart_prior", "told_apart_learned")
@@ -132,7 +140,8 @@ def table_cells(
 ) -> tuple[list[str], list[list[str]]]:
     """Heads and rows: settings down, figures across with intervals; the paper's figure last where it has one."""
     whole = {(s.family, s.capacity, s.name): s for s in scores if s.step is None and s.family}
-    columns = [c for c in columns if any(key[2] == c for key in whole)]
+    names = list(dict.fromkeys(key[2] for key in whole))
+    columns = [name for column in columns for name in fnmatch.filter(names, column)]
     settings = list(dict.fromkeys(key[:2] for key in whole if key[2] in columns))
     ends = (config.capacities[0], config.capacities[-1])
     printed = {setting: paper.beside(suite, *setting, ends) for setting in settings}

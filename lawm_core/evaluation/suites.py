@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from lawm_core.evaluation.bench import Bench, SuiteConfig
+from lawm_core.evaluation.controller import measure_controller
 from lawm_core.evaluation.cycle import measure_cycle
 from lawm_core.evaluation.idm import measure_idm
 from lawm_core.evaluation.leakage import measure_leakage
@@ -14,6 +15,7 @@ from lawm_core.evaluation.scores import Progress, SuiteResult
 from lawm_core.evaluation.twins import measure_twins
 from lawm_core.model import LatentActionModel
 from lawm_core.worlds.clips import ClipWorld
+from lawm_core.worlds.episodes import EpisodeWorld
 
 Suite = Callable[[Bench, Progress], SuiteResult]
 
@@ -25,24 +27,30 @@ SUITES: dict[str, Suite] = {
     "locality": measure_locality,
     "sampling": measure_sampling,
 }
+ROBOT_SUITES: dict[str, Suite] = {"controller": measure_controller}
+ALL_SUITES = SUITES | ROBOT_SUITES
 
 
 def run_suites(
     model: LatentActionModel,
-    world: ClipWorld,
+    world: ClipWorld | None,
     config: SuiteConfig,
     names: Sequence[str] = tuple(SUITES),
     progress: Progress | None = None,
+    labelled: dict[str, EpisodeWorld] | None = None,
 ) -> dict[str, SuiteResult]:
-    """The named suites' results. `progress(fraction, what)` is told as it goes; ValueError names suites there are."""
-    if unknown := [n for n in names if n not in SUITES]:
-        raise ValueError(f"suite {unknown[0]!r} is not one of: {', '.join(SUITES)}.")
-    bench, results = Bench(model, world, config), {}
+    """The named suites' results. `progress(fraction, what)` is told as it goes; ValueError names suites there are.
+
+    labelled: episodes of robots, for the suites that measure known actions.
+    """
+    if unknown := [n for n in names if n not in ALL_SUITES]:
+        raise ValueError(f"suite {unknown[0]!r} is not one of: {', '.join(ALL_SUITES)}.")
+    bench, results = Bench(model, world, config, labelled), {}
     for i, name in enumerate(names):
 
         def tell(fraction: float, what: str, name: str = name, start: int = i) -> None:
             if progress:
                 progress((start + fraction) / len(names), f"{name}: {what}")
 
-        results[name] = SUITES[name](bench, tell)
+        results[name] = ALL_SUITES[name](bench, tell)
     return results

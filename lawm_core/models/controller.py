@@ -16,6 +16,7 @@ from lawm_core.models.dial import CapacityEmbedding
 from lawm_core.models.encoder import EncoderConfig
 
 KINDS = ("attention", "action")
+ACTION_ONLY = "_action_only"  # what a robot is called, `arm_action_only`, whose controllers see the action alone
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -103,8 +103,11 @@ class EpisodeWorld:
     @property
     def spread_K(self) -> Tensor:
         """Standard deviation of each number of an action: the unit in which networks are told of it."""
-        rows = torch.cat([self.action_XK[start : start + length - 1] for start, length in self.spans])
-        return rows.std(dim=0).clamp_min(1e-6)
+        return self.actions().std(dim=0).clamp_min(1e-6)
+
+    def actions(self) -> Tensor:
+        """Every action of the split, action_XK."""
+        return torch.cat([self.action_XK[start : start + length - 1] for start, length in self.spans])
 
     def draw_labelled(self, clips: int, frames: int, generator: Generator) -> Labelled:
         """Random pieces on the generator's device."""

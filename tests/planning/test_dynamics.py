@@ -6,7 +6,6 @@ import torch
 from lawm_core.model import LatentActionModel
 from lawm_core.models.controller import ControllerConfig
 from lawm_core.planning.dynamics import WorldModelDynamics
-from lawm_core.planning.present import begin
 from tests.conftest import TINY_BLOCK, shake, tiny_config
 
 ROBOT = ControllerConfig(names=("dx", "dy"), units=("m", "m"), limits=(0.1, 0.1), spread=(0.05, 0.02), block=TINY_BLOCK)

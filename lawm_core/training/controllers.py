@@ -1,0 +1,80 @@
+"""A run that gives a trained model controllers for a robot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from lawm_core.checkpoint import load_model, save_model
+from lawm_core.models.controller import ACTION_ONLY, ControllerConfig
+from lawm_core.runtime import pick_device
+from lawm_core.training.controller import (
+    ControllerObjective,
+    ControllerObjectiveConfig,
+    LabelledConfig,
+    LabelledSource,
+)
+from lawm_core.training.optimizers import OptimizerConfig
+from lawm_core.training.trainer import Trainer, TrainerConfig
+from lawm_core.worlds.episodes import EpisodeWorld, build_episodes
+from lawm_core.worlds.robots import ROBOTS
+
+LIMIT = 0.995  # of a data set's actions lie within what a page's controls offer, where nobody says more
+
+
+def describe_robot(robot: str, world: EpisodeWorld, kind: str = "attention") -> ControllerConfig:
+    """A robot's known actions as its data tell: simulated ones with their units and limits, others by their spread."""
+    known = ROBOTS[robot][0].known if robot in ROBOTS else ()
+    if known and tuple(k.name for k in known) != world.names:
+        raise ValueError(f"{robot} takes {', '.join(k.name for k in known)}; the data has {', '.join(world.names)}.")
+    most_K = torch.quantile(world.actions().abs(), LIMIT, dim=0)
+    return ControllerConfig(
+        names=world.names,
+        units=tuple(k.unit for k in known) or ("",) * len(world.names),
+        limits=tuple(k.limit for k in known) or tuple(most_K.tolist()),
+        spread=tuple(round(s, 6) for s in world.spread_K.tolist()),
+        kind=kind,
+    )
+
+
+def train_controllers(
+    out: str | Path,
+    robot: str,
+    data: str | Path,
+    cache: str | Path = "cache",
+    families: Sequence[str] | None = None,
+    kinds: Sequence[str] = ("attention", "action"),
+    steps: int = 1200,
+    minutes: float | None = None,
+    resume: bool = False,
+    device: str = "auto",
+    show: bool = True,
+) -> dict[str, float]:
+    """Trains a controller for each family and kind on OUT/model and saves the model; the last distances by name.
+
+    The kind that sees the action alone is kept as ROBOT_action_only. minutes are for each controller. The recipe is
+    the paper's, with fewer and smaller batches [LAWM §3].
+    """
+    out, device = Path(out), pick_device(device)
+    model = load_model(out / "model", device=device)
+    home = build_episodes(data, cache, model.frames_per_second, model.frame_size)
+    world, told = EpisodeWorld(home, "train"), {}
+    for kind in kinds:
+        name = robot + (ACTION_ONLY if kind == "action" else "")
+        config = describe_robot(robot, world, kind)
+        if model.config.robots.get(name) != config:
+            model.add_robot(name, config)
+        for family in families or model.families:
+            objective = ControllerObjective(model, ControllerObjectiveConfig(robot=name, family=family))
+            objective.trained().requires_grad_(True)
+            plan = TrainerConfig(steps=steps, optimizer=OptimizerConfig(adam_rate=1e-3, muon_rate=0.01, warm_up=0.1))
+            source = LabelledSource(LabelledConfig(), world, device, plan.seed)
+            trainer = Trainer(objective, source, plan, out / f"controller-{name}-{family}")
+            if resume:
+                trainer.resume()
+            told[f"{name}-{family}"] = trainer.run(minutes, show=show).get("distance", 0.0)
+            objective.trained().requires_grad_(False)
+            save_model(model, out / "model")
+    return told

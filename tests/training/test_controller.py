@@ -1,0 +1,190 @@
+"""Controllers learn what inferred actions mean; one that does not see the camera collapses toward no motion."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from lawm_core.checkpoint import load_model, save_model
+from lawm_core.cli import main
+from lawm_core.evaluation.bench import Bench, SuiteConfig
+from lawm_core.evaluation.controller import measure_controller
+from lawm_core.model import LatentActionModel
+from lawm_core.models.controller import Controller, ControllerConfig
+from lawm_core.training.controller import (
+    ControllerObjective,
+    ControllerObjectiveConfig,
+    LabelledConfig,
+    LabelledSource,
+)
+from lawm_core.training.controllers import describe_robot
+from lawm_core.training.optimizers import OptimizerConfig
+from lawm_core.training.trainer import Trainer, TrainerConfig
+from lawm_core.worlds.episodes import EpisodeWorld, Labelled, build_episodes
+from lawm_core.worlds.recorder import RecorderConfig, record
+from tests.conftest import TINY_BLOCK, tiny_config
+from tests.worlds.test_lerobot import ToyWorld
+
+
+class Mirror:
+    """A world seen from the front or from behind: light pictures mean that left is right. Two tokens a frame."""
+
+    device = torch.device("cpu")
+
+    def draw(self, step):
+        generator = torch.Generator().manual_seed(step)
+        light_B = torch.randint(2, (64,), generator=generator).float()
+        known_BUK = torch.randn(64, 1, 2, generator=generator)
+        return Labelled(light_B[:, None, None, None, None].expand(64, 2, 3, 8, 8), known_BUK, torch.zeros(64, 2, 2))
+
+
+class MirrorModel:
+    """Infers the true motion, from labels that the state is stuffed with."""
+
+    def __init__(self, kind):
+        encoder = SimpleNamespace(width=64, tokens=16, grid=4)
+        config = ControllerConfig(
+            names=("x", "y"), units=("", ""), limits=(1, 1), spread=(1, 1), kind=kind, block=TINY_BLOCK
+        )
+        self.controllers = {"toy": {"noisy": Controller(config, encoder, 2)}}
+        self.encoder = nn.Identity()
+        self.family = SimpleNamespace(world_model=SimpleNamespace(trust=lambda c: torch.ones(len(c), 2)))
+        self.family.eval = lambda: self.family
+        self.robot, self.member = (lambda name: config), (lambda name: self.family)
+
+
+def learned_distance(kind):
+    torch.manual_seed(0)
+    model, world = MirrorModel(kind), Mirror()
+    objective = ControllerObjective(model, ControllerObjectiveConfig(robot="toy"))
+    optimizer, recent = torch.optim.AdamW(objective.trained().parameters(), lr=4e-3), []
+    for step in range(250):
+        drawn = world.draw(step)
+        light_B = drawn.frame_BTCHW[:, 0, 0, 0, 0]
+        turned_BUK = drawn.action_BUK * (1 - 2 * light_B)[:, None, None]
+        model.encoder = SimpleNamespace(
+            eval=lambda light_B=light_B: lambda _: light_B[:, None, None, None].expand(-1, 2, 16, 64)
+        )
+        model.family.infer = lambda state, c, turned_BUK=turned_BUK: SimpleNamespace(action_BUA=turned_BUK)
+        loss = objective.losses(drawn, 0.0)["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        recent.append(loss.item())
+    return sum(recent[-30:]) / 30
+
+
+def test_only_a_controller_that_sees_can_tell_front_from_behind():
+    assert learned_distance("attention") < 0.15
+    assert learned_distance("action") > 0.7  # the average over both cameras is no motion
+
+
+@pytest.fixture(scope="module")
+def labels(tmp_path_factory):
+    out = tmp_path_factory.mktemp("sets") / "toy"
+    return record(ToyWorld(), out, RecorderConfig(episodes=6, frames=8, val_share=0.34), "go")
+
+
+@pytest.fixture
+def run(tmp_path):
+    torch.manual_seed(0)
+    save_model(LatentActionModel(tiny_config(families=("noisy", "discrete"))), tmp_path / "run" / "model")
+    return tmp_path / "run"
+
+
+def test_resume_is_bit_identical(labels, tmp_path):
+    world = EpisodeWorld(build_episodes(labels, tmp_path / "cache", 6.0, 32), "train")
+
+    def trainer(name):
+        torch.manual_seed(0)
+        model = LatentActionModel(tiny_config())
+        model.add_robot("toy", describe_robot("toy", world))
+        objective = ControllerObjective(model, ControllerObjectiveConfig(robot="toy"))
+        config = TrainerConfig(steps=6, bf16=False, optimizer=OptimizerConfig(adam_rate=1e-3))
+        source = LabelledSource(LabelledConfig(clips=4), world, torch.device("cpu"), 0)
+        return Trainer(objective, source, config, tmp_path / name)
+
+    straight, stopped = trainer("straight"), trainer("stopped")
+    straight.run(show=False)
+    for _ in range(3):
+        stopped.train_step()
+    stopped.save()
+    resumed = trainer("stopped")
+    assert resumed.resume()
+    resumed.run(show=False)
+    pairs = zip(straight.module.state_dict().values(), resumed.module.state_dict().values(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_a_run_gives_a_model_controllers_and_the_suite_measures_them(labels, run, tmp_path, capsys):
+    arguments = [
+        "train",
+        "controller",
+        "--out",
+        str(run),
+        "--quiet",
+        "--steps",
+        "2",
+        "--cache",
+        str(tmp_path / "cache"),
+    ]
+    assert main([*arguments, "--robot", "toy", "--labels", str(labels)]) == 0
+    stages = capsys.readouterr().out
+    assert stages.count("controller-toy-") == 2 and stages.count("controller-toy_action_only-") == 2
+    model = load_model(run / "model")
+    assert model.robot("toy").names == ("dx", "dy") and model.robot("toy_action_only").kind == "action"
+    world = EpisodeWorld(build_episodes(labels, tmp_path / "cache", 6.0, 32), "val")
+    bench = Bench(model, None, SuiteConfig(capacities=(1.0,), seconds=1.0, episodes=2), {"toy": world})
+    result = measure_controller(bench, lambda *_: None)
+    told = {(s.family, s.name): s.mean for s in result.scores}
+    for family in ("noisy", "discrete"):
+        assert told[family, "toy_ratio"] == pytest.approx(told[family, "toy_controller"] / told[family, "toy_idm"])
+        assert {"toy_moved", "toy_still", "toy_action_only_ratio", "toy_action_only_moved"} <= {n for f, n in told if f}
+    assert all(frames.shape[1] == 7 for frames in result.pictures.values())
+    assert main(["train", "controller", "--out", str(run), "--robot", "arm", "--labels", str(labels)]) == 2
+    assert "arm takes dx, dy, dz, gripper; the data has dx, dy" in capsys.readouterr().err
+    assert main(["train", "controller", "--out", str(run), "--robot", "arm"]) == 2
+    assert "--labels" in capsys.readouterr().err
+
+
+def test_a_perfect_controller_has_ratio_one():
+    """A toy whose latent actions are its known actions."""
+
+    class Straight:
+        families, references, frames_per_second, device = ("noisy",), (), 6.0, torch.device("cpu")
+        controllers = ("toy",)
+
+        def encode(self, frame_BTCHW):
+            return frame_BTCHW.flatten(2)[..., None].transpose(2, 3)
+
+        def decode(self, state_BTND):
+            return state_BTND.unflatten(3, (3, 8, 8))[:, :, 0]
+
+        def infer_actions(self, state_BTND, **_):
+            return state_BTND[:, 1:, 0, :2] - state_BTND[:, :-1, 0, :2]
+
+        def rollout(self, state_B1ND, action_BUA, **_):
+            return state_B1ND + nn.functional.pad(action_BUA.cumsum(dim=1), (0, 190))[:, :, None]
+
+        def begin(self, state_B1ND, robot, bf16, **_):
+            return self.Now(state_B1ND[:, 0])
+
+        class Now:
+            def __init__(self, state_BND):
+                self.state_BND = state_BND
+
+            def step(self, told_BK):
+                return type(self)(self.state_BND + nn.functional.pad(told_BK, (0, 190))[:, None])
+
+    class Walk:
+        def windows(self, frames, count, seed):
+            generator = torch.Generator().manual_seed(seed)
+            action_BUK = torch.randn(count, frames - 1, 2, generator=generator)
+            frame_BTCHW = torch.rand(count, 1, 3, 8, 8, generator=generator).repeat(1, frames, 1, 1, 1)
+            frame_BTCHW[:, 1:].flatten(2)[..., :2] += action_BUK.cumsum(dim=1)
+            return Labelled(frame_BTCHW, action_BUK, torch.zeros(count, frames, 2))
+
+    bench = Bench(Straight(), None, SuiteConfig(capacities=(1.0,), episodes=4), {"toy": Walk()})
+    told = {s.name: s.mean for s in measure_controller(bench, lambda *_: None).scores}
+    assert told["toy_idm"] < 1e-6 and told["toy_controller"] < 1e-6 and told["toy_moved"] == pytest.approx(1, abs=1e-4)
