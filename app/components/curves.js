@@ -38,7 +38,7 @@ async function draw() {
   await loadPlotly();
   const ink = css("--soft"), line = css("--line");
   const axis = { gridcolor: line, linecolor: line, zeroline: false, tickfont: { color: ink }, fixedrange: true };
-  const lines = Object.entries(curve().references).map(([name, y]) => ({ type: "line", xref: "paper", x0: 0, x1: 1, y0: y, y1: y, line: { color: ink, width: 1.5, dash: "dash" }, label: { text: name, font: { color: ink, size: 11 }, textposition: "end" } }));
+  const lines = Object.entries(curve().references).map(([name, y]) => ({ type: "line", xref: "paper", x0: 0, x1: 1, y0: y, y1: y, line: { color: ink, width: 1.5, dash: "dash" }, label: { text: name, font: { color: ink, size: 11 }, textposition: "middle", yanchor: name === "unconstrained" ? "top" : "bottom" } }));
   const marker = { type: "line", yref: "paper", y0: 0, y1: 1, x0: dial().capacity, x1: dial().capacity, line: { color: css("--accent"), width: 1.5, dash: "dot" } };
   await Plotly.react(find(".curves-plot"), traces(), {
     margin: { l: 48, r: 12, t: 8, b: 40 }, height: 300, xaxis: { ...axis, title: { text: "capacity", font: { color: ink, size: 13 } }, range: [-0.04, 1.04] }, yaxis: axis,
