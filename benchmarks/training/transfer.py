@@ -2,8 +2,8 @@
 
     python benchmarks/training/transfer.py --data VIDEOS [--model NAME] [--steps 500] [--out t.json]
 
-Trains a noisy family from nothing in each of five ways, for the same steps on the same encoder, and compares transfers
-at full capacity on twins and on real cycles of the val split. A long run: five trainings.
+Trains a noisy family from nothing in each of six ways, for the same steps on the same encoder, and compares transfers
+at full capacity on twins and on real cycles of the val split. A long run: six trainings.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from arms import keep_arm, options, read_arms, shipped_and_worlds, train_arm
 from lawm_core.evaluation.bench import SuiteConfig
 from lawm_core.evaluation.suites import run_suites
 
-# Each explains its target from: itself; itself in other colours; a twin; both of these; and with the way back as well.
+# Each explains its target from: itself; itself in other colours; a twin; both of these; these with the way
+# back as well; and half of the twins from each other, half from themselves.
 ARMS: dict[str, dict[str, dict[str, object]]] = {
-    "itself": {"batch": {"across": False, "recoloured": 0.0}},
-    "recoloured": {"batch": {"across": False}},
+    "itself": {"batch": {"across": 0.0, "recoloured": 0.0}},
+    "recoloured": {"batch": {"across": 0.0}},
     "twins": {"batch": {"recoloured": 0.0}},
     "recoloured and twins": {},
     "recoloured, twins and there and back": {"objective": {"cycle": 0.5}},
+    "recoloured, half of the twins": {"batch": {"across": 0.5}},
 }
 FIGURES = {
     "idm": ("error", "against_copying"),

@@ -23,14 +23,15 @@ class Pairs:
 class BatchConfig:
     """A share of each batch is twins; the rest is real video beside a recoloured copy of itself.
 
-    across: one twin explains the other; without it each explains itself, as real video does. recoloured: share of
-    sources in other colours than their targets; the rest keeps its own, as when the model is used.
+    across: share of twins that explain the other one; the rest explain themselves, as real video does. What one twin
+    hides the other may show, so across alone teaches blur, and none of it teaches actions that carry appearance.
+    recoloured: share of sources in other colours than their targets; the rest keeps its own, as when the model is used.
     """
 
     clips: int = 16
     frames: int = 6
     twin_share: float = 0.5
-    across: bool = True
+    across: float = 1.0
     recoloured: float = 0.75
     twins: TwinConfig = field(default_factory=TwinConfig)
 
@@ -54,7 +55,9 @@ class PairSource:
         source, target = [], []
         if twins:
             drawn = self.twins.draw(twins, config.frames, generator)
-            source.append(drawn.first_BTCHW if config.across else self.other_colours(drawn.second_BTCHW, generator))
+            across = torch.rand(twins, 1, 1, 1, 1, generator=generator, device=self.device) < config.across
+            itself_BTCHW = self.other_colours(drawn.second_BTCHW, generator)
+            source.append(torch.where(across, drawn.first_BTCHW, itself_BTCHW))
             target.append(drawn.second_BTCHW)
         if config.clips > twins:
             real = self.clips.draw(config.clips - twins, config.frames, generator)

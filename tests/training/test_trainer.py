@@ -160,13 +160,20 @@ def test_without_other_twins_and_colours_each_clip_explains_itself():
     def draw(**changes):
         return PairSource(dataclasses.replace(BATCH, **changes), None, torch.device("cpu"), seed=0).draw(0)
 
-    plain, coloured, across = draw(across=False, recoloured=0.0), draw(across=False, recoloured=1.0), draw()
+    plain, coloured, across = draw(across=0.0, recoloured=0.0), draw(across=0.0, recoloured=1.0), draw()
     assert torch.equal(plain.source_BTCHW, plain.target_BTCHW)
     assert torch.equal(coloured.target_BTCHW, plain.target_BTCHW) and torch.equal(
         across.target_BTCHW, plain.target_BTCHW
     )
     for pairs in (coloured, across):
         assert ((pairs.source_BTCHW - pairs.target_BTCHW).abs().mean(dim=(1, 2, 3, 4)) > 0.02).all()
+
+
+def test_a_share_of_twins_explains_the_other_one():
+    config = dataclasses.replace(BATCH, clips=40, recoloured=0.0, across=0.3)
+    pairs = PairSource(config, None, torch.device("cpu"), seed=0).draw(0)
+    itself = [torch.equal(s, t) for s, t in zip(pairs.source_BTCHW, pairs.target_BTCHW, strict=True)]
+    assert 20 < sum(itself) < 36
 
 
 def test_there_and_back_is_learned_through_the_prediction(tmp_path):
