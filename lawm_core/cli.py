@@ -137,7 +137,9 @@ def add_making(command: Command) -> None:
     four.add_argument("--model", help="a shipped model's name or a model folder")
     four.add_argument("--data", type=Path, required=True)
     four.add_argument("--split", default="val")
-    four.add_argument("--suite", default="all", help="idm,leakage,cycle,twins,locality,sampling,controller or all")
+    four.add_argument(
+        "--suite", default="all", help="idm,leakage,cycle,twins,locality,sampling,controller,planning_arm,... or all"
+    )
     four.add_argument(
         "--labels", type=Path, action="append", default=[], help="a robot's episodes, for controller; may be repeated"
     )

@@ -31,6 +31,7 @@ ONLY = {
     "plotly": ("app.", "lawm_core.evaluation.report"),
     "umap": "lawm_core.evaluation.projection",
     "mujoco": "lawm_core.worlds.simulator",
+    "evo": "lawm_core.evaluation.trajectories",
     "pyarrow": ("lawm_core.worlds.lerobot", "lawm_core.worlds.recorder"),
 }
 # Start-up and the child that decodes must not pay for these.

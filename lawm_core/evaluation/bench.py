@@ -30,6 +30,8 @@ class SuiteConfig:
     targets: int = 4
     latents: int = 60  # transitions of each real video, for probes of the latents themselves
     episodes: int = 64  # of labelled robot video, for controllers and plans
+    plan_samples: int = 300  # of a search for a plan, and its iterations
+    plan_iterations: int = 15
     umap: bool = True  # maps of latents by UMAP, which takes a quarter of a minute to be ready; else by PCA
     seed: int = 7
 
@@ -47,8 +49,9 @@ class SuiteConfig:
 
 
 QUICK = SuiteConfig(
-    capacities=(0.0, 1.0), windows=1, twins=6, seconds=1.0, targets=2, latents=10, episodes=8, umap=False
-)
+    capacities=(0.0, 1.0), windows=1, twins=6, seconds=1.0, targets=2, latents=10, episodes=8, plan_samples=40,
+    plan_iterations=4, umap=False,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

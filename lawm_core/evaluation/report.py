@@ -72,6 +72,10 @@ CHAPTERS = {
         question="Do known actions do what was inferred?",
         columns=("*_idm", "*_still", "*_controller", "*_ratio", "*_moved"),
     ),
+    "planning_arm": Chapter(question="Do plans move the arm as it really moved?", columns=("delta_xyz", "relative")),
+    "planning_rover": Chapter(
+        question="Do plans drive the rover where it really went?", columns=("ate", "rpe", "relative")
+    ),
     "sampling": Chapter(
         question="Can actions be made from nothing?", columns=("told_apart_prior", "told_apart_learned")
     ),
@@ -143,7 +147,8 @@ def table_cells(
     names = list(dict.fromkeys(key[2] for key in whole))
     columns = [name for column in columns for name in fnmatch.filter(names, column)]
     settings = list(dict.fromkeys(key[:2] for key in whole if key[2] in columns))
-    ends = (config.capacities[0], config.capacities[-1])
+    capacities = config.capacities
+    ends = (capacities[0], capacities[len(capacities) // 2], capacities[-1])
     printed = {setting: paper.beside(suite, *setting, ends) for setting in settings}
     heads = [
         "family",

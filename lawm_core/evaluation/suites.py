@@ -10,6 +10,7 @@ from lawm_core.evaluation.cycle import measure_cycle
 from lawm_core.evaluation.idm import measure_idm
 from lawm_core.evaluation.leakage import measure_leakage
 from lawm_core.evaluation.locality import measure_locality
+from lawm_core.evaluation.planning import measure_planning_arm, measure_planning_rover
 from lawm_core.evaluation.sampling import measure_sampling
 from lawm_core.evaluation.scores import Progress, SuiteResult
 from lawm_core.evaluation.twins import measure_twins
@@ -27,7 +28,11 @@ SUITES: dict[str, Suite] = {
     "locality": measure_locality,
     "sampling": measure_sampling,
 }
-ROBOT_SUITES: dict[str, Suite] = {"controller": measure_controller}
+ROBOT_SUITES: dict[str, Suite] = {
+    "controller": measure_controller,
+    "planning_arm": measure_planning_arm,
+    "planning_rover": measure_planning_rover,
+}
 ALL_SUITES = SUITES | ROBOT_SUITES
 
 

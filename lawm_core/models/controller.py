@@ -21,7 +21,8 @@ ACTION_ONLY = "_action_only"  # what a robot is called, `arm_action_only`, whose
 
 @dataclass(frozen=True, kw_only=True)
 class ControllerConfig:
-    """names, units, limits: of a known action's numbers; spread: their standard deviations in the data.
+    """names, units, limits: of a known action's numbers; mean, spread: their averages and standard deviations in the
+    data.
 
     kind: `attention` sees the previous state, `action` only the action.
     """
@@ -29,16 +30,18 @@ class ControllerConfig:
     names: tuple[str, ...] = ("dx", "dy")
     units: tuple[str, ...] = ("m", "m")
     limits: tuple[float, ...] = (1.0, 1.0)
+    mean: tuple[float, ...] = (0.0, 0.0)
     spread: tuple[float, ...] = (1.0, 1.0)
     kind: str = "attention"
     block: BlockConfig = field(default_factory=lambda: BlockConfig(width=128, heads=4))
     depth: int = 2
 
     def __post_init__(self) -> None:
-        counts = {len(self.names), len(self.units), len(self.limits), len(self.spread)}
+        counts = {len(self.names), len(self.units), len(self.limits), len(self.mean), len(self.spread)}
         if len(counts) > 1 or not self.names or min(self.spread) <= 0 or self.kind not in KINDS:
             raise ValueError(
-                f"names {self.names}, units {self.units}, limits {self.limits}, spread {self.spread}, kind "
+                f"names {self.names}, units {self.units}, limits {self.limits}, mean {self.mean}, "
+                f"spread {self.spread}, kind "
                 f"{self.kind!r}; needed: one of each for every number, spreads above 0, a kind of: {', '.join(KINDS)}."
             )
 

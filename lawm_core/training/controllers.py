@@ -34,6 +34,7 @@ def describe_robot(robot: str, world: EpisodeWorld, kind: str = "attention") -> 
         names=world.names,
         units=tuple(k.unit for k in known) or ("",) * len(world.names),
         limits=tuple(k.limit for k in known) or tuple(most_K.tolist()),
+        mean=tuple(round(m, 6) for m in world.actions().mean(dim=0).tolist()),
         spread=tuple(round(s, 6) for s in world.spread_K.tolist()),
         kind=kind,
     )

@@ -24,6 +24,7 @@ from lawm_core.training.trainer import Trainer, TrainerConfig
 from lawm_core.worlds.episodes import EpisodeWorld, Labelled, build_episodes
 from lawm_core.worlds.recorder import RecorderConfig, record
 from tests.conftest import TINY_BLOCK, tiny_config
+from tests.evaluation.toy_robots import Straight, Walk
 from tests.worlds.test_lerobot import ToyWorld
 
 
@@ -149,42 +150,6 @@ def test_a_run_gives_a_model_controllers_and_the_suite_measures_them(labels, run
 
 
 def test_a_perfect_controller_has_ratio_one():
-    """A toy whose latent actions are its known actions."""
-
-    class Straight:
-        families, references, frames_per_second, device = ("noisy",), (), 6.0, torch.device("cpu")
-        controllers = ("toy",)
-
-        def encode(self, frame_BTCHW):
-            return frame_BTCHW.flatten(2)[..., None].transpose(2, 3)
-
-        def decode(self, state_BTND):
-            return state_BTND.unflatten(3, (3, 8, 8))[:, :, 0]
-
-        def infer_actions(self, state_BTND, **_):
-            return state_BTND[:, 1:, 0, :2] - state_BTND[:, :-1, 0, :2]
-
-        def rollout(self, state_B1ND, action_BUA, **_):
-            return state_B1ND + nn.functional.pad(action_BUA.cumsum(dim=1), (0, 190))[:, :, None]
-
-        def begin(self, state_B1ND, robot, bf16, **_):
-            return self.Now(state_B1ND[:, 0])
-
-        class Now:
-            def __init__(self, state_BND):
-                self.state_BND = state_BND
-
-            def step(self, told_BK):
-                return type(self)(self.state_BND + nn.functional.pad(told_BK, (0, 190))[:, None])
-
-    class Walk:
-        def windows(self, frames, count, seed):
-            generator = torch.Generator().manual_seed(seed)
-            action_BUK = torch.randn(count, frames - 1, 2, generator=generator)
-            frame_BTCHW = torch.rand(count, 1, 3, 8, 8, generator=generator).repeat(1, frames, 1, 1, 1)
-            frame_BTCHW[:, 1:].flatten(2)[..., :2] += action_BUK.cumsum(dim=1)
-            return Labelled(frame_BTCHW, action_BUK, torch.zeros(count, frames, 2))
-
-    bench = Bench(Straight(), None, SuiteConfig(capacities=(1.0,), episodes=4), {"toy": Walk()})
+    bench = Bench(Straight(), None, SuiteConfig(capacities=(1.0,), episodes=4), {"arm": Walk()})
     told = {s.name: s.mean for s in measure_controller(bench, lambda *_: None).scores}
-    assert told["toy_idm"] < 1e-6 and told["toy_controller"] < 1e-6 and told["toy_moved"] == pytest.approx(1, abs=1e-4)
+    assert told["arm_idm"] < 1e-6 and told["arm_controller"] < 1e-6 and told["arm_moved"] == pytest.approx(1, abs=1e-4)

@@ -1,0 +1,69 @@
+"""Planning suites against worlds whose answers are known, and the trajectory errors against hand-made ones."""
+
+import numpy as np
+import pytest
+import torch
+
+from lawm_core.evaluation.bench import Bench, SuiteConfig
+from lawm_core.evaluation.planning import measure_planning_arm, measure_planning_rover
+from lawm_core.evaluation.report import write_report
+from lawm_core.evaluation.trajectories import trajectory_errors
+from tests.evaluation.toy_robots import Deaf, Straight, Walk
+
+CONFIG = SuiteConfig(capacities=(1.0,), episodes=5)
+
+
+def told(suite, model, world, name, config=CONFIG):
+    result = suite(Bench(model, None, config, {name: world}), lambda *_: None)
+    return {(s.family, s.name): s.mean for s in result.scores}, result
+
+
+def test_a_perfect_world_model_plans_the_arm_to_nearly_no_error():
+    scores, result = told(measure_planning_arm, Straight(), Walk(), "arm")
+    assert scores["noisy", "relative"] < 0.06 and scores["zero", "relative"] == pytest.approx(1)
+    assert scores["random", "relative"] > 0.5
+    start, goal, end = next(iter(result.pictures.values()))[0]
+    assert (end - goal).abs().max() < 0.02 < (start - goal).abs().max()
+
+
+def test_a_perfect_world_model_drives_the_rover_there():
+    scores, _ = told(measure_planning_rover, Straight(), Walk(turns=True), "rover")
+    assert scores["noisy", "relative"] < 0.35 and scores["noisy", "rpe"] < 0.1
+    assert scores["zero", "rpe"] > 0.15
+
+
+def test_a_world_model_that_hears_nothing_plans_by_chance():
+    scores, _ = told(measure_planning_arm, Deaf(), Walk(), "arm")
+    assert scores["noisy", "relative"] > 0.6
+
+
+def test_plans_are_the_same_every_time():
+    first, again = (told(measure_planning_arm, Straight(), Walk(), "arm")[0] for _ in range(2))
+    assert first == again
+
+
+def test_the_report_has_the_papers_numbers_beside_ours(tmp_path):
+    config = SuiteConfig(capacities=(0.0, 0.5, 1.0), episodes=2, plan_iterations=2)
+    _, result = told(measure_planning_arm, Straight(), Walk(), "arm", config)
+    write_report(tmp_path, {"name": "toy"}, {}, config, {"planning_arm": result})
+    lines = (tmp_path / "report.md").read_text().splitlines()
+    assert [line.split("|")[-2].strip() for line in lines if line.startswith("| noisy")] == ["0.49", "0.11", "0.10"]
+    assert any(line.startswith("| zero |  |") for line in lines)
+
+
+def test_a_suite_needs_its_robot():
+    with pytest.raises(ValueError, match="labelled episodes is needed"):
+        measure_planning_rover(Bench(Straight(), None, CONFIG, {"arm": Walk()}), lambda *_: None)
+
+
+def test_trajectory_errors_by_hand():
+    way = np.column_stack((np.arange(1.0, 9), np.zeros(8)))
+    assert trajectory_errors(way, way) == (0, 0)
+    shifted = way + np.array((0.3, 0.4))
+    assert trajectory_errors(shifted, way) == (pytest.approx(0.5), pytest.approx(0, abs=1e-9))  # nothing is aligned
+    faster = way * np.array((1.5, 1))
+    ate = np.sqrt(np.mean((0.5 * np.arange(1, 9)) ** 2))
+    assert trajectory_errors(faster, way) == (pytest.approx(ate), pytest.approx(0.5))
+    with pytest.raises(ValueError, match="ways of 3 and 8 poses"):
+        trajectory_errors(way[:3], way)
+    assert torch.is_tensor(torch.tensor(trajectory_errors(np.pad(way, ((0, 0), (0, 1))), way)))  # a yaw is let be

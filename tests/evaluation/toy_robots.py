@@ -1,0 +1,105 @@
+"""A robot whose pose is written into its picture, and a model that knows this: everything about it is exact."""
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import torch
+import torch.nn.functional as F
+
+from lawm_core.models.blocks import KeyValueCache
+from lawm_core.models.controller import ControllerConfig
+from lawm_core.models.world_model import WorldModelConfig
+from lawm_core.worlds.episodes import Labelled
+from lawm_core.worlds.rover import moved
+
+NUMBERS = 4  # of a pose and of an action
+
+
+@dataclass(frozen=True)
+class Now:
+    """The pose, moved by what is told; `turns` as a rover does, in its own axes."""
+
+    state_BND: torch.Tensor
+    turns: bool
+    family = SimpleNamespace(config=SimpleNamespace(world_model=WorldModelConfig()))
+    past = KeyValueCache()
+
+    def step(self, told_BK):
+        if not self.turns:
+            return Now(self.state_BND + F.pad(told_BK, (0, 192 - told_BK.shape[1]))[:, None], False)
+        pose_BK = self.state_BND[:, 0, :3].double().numpy()
+        ahead = torch.stack([torch.tensor(moved(p, a)) for p, a in zip(pose_BK, told_BK.double().numpy(), strict=True)])
+        return Now(torch.cat((ahead.float()[:, None], self.state_BND[..., 3:]), dim=-1), True)
+
+    def expand(self, copies):
+        return Now(self.state_BND.repeat_interleave(copies, dim=0), self.turns)
+
+
+class Straight:
+    """States are pixels; latent actions are known ones."""
+
+    families, references, frames_per_second, device = ("noisy",), (), 6.0, torch.device("cpu")
+    controllers = ("arm", "rover")
+
+    def robot(self, name):
+        count = 3 if name == "rover" else NUMBERS
+        limits = (0.4, 0.2, 0.25) if name == "rover" else (0.1,) * count
+        mean = (0.2, 0.0, 0.0) if name == "rover" else (0.0,) * count
+        return ControllerConfig(
+            names=("n",) * count, units=("m",) * count, limits=limits, mean=mean, spread=(0.08,) * count
+        )
+
+    def encode(self, frame_BTCHW):
+        return frame_BTCHW.flatten(2)[..., None].transpose(2, 3)
+
+    def decode(self, state_BTND):
+        return state_BTND.unflatten(3, (3, 8, 8))[:, :, 0]
+
+    def infer_actions(self, state_BTND, **_):
+        return state_BTND[:, 1:, 0, :NUMBERS] - state_BTND[:, :-1, 0, :NUMBERS]
+
+    def rollout(self, state_B1ND, action_BUA, **_):
+        return state_B1ND + F.pad(action_BUA.cumsum(dim=1), (0, 192 - NUMBERS))[:, :, None]
+
+    def begin(self, state_B1ND, robot, **_):
+        return Now(state_B1ND[:, 0], turns=robot == "rover")
+
+
+class Deaf(Straight):
+    """What is told changes nothing."""
+
+    def begin(self, state_B1ND, robot, **_):
+        return SimpleNamespace(
+            family=Now.family,
+            past=Now.past,
+            state_BND=state_B1ND[:, 0],
+            expand=lambda n: self.hear(state_B1ND[:, 0], n),
+        )
+
+    def hear(self, state_BND, copies):
+        same = SimpleNamespace(state_BND=state_BND.repeat_interleave(copies, dim=0))
+        same.step = lambda told_BK: same
+        return same
+
+
+class Walk:
+    """Episodes of random actions, within a tenth; or of a rover that goes straight and turns at the end."""
+
+    def __init__(self, turns=False):
+        self.turns = turns
+
+    def windows(self, frames, count, seed):
+        generator = torch.Generator().manual_seed(seed + 12345)
+        numbers, still = (3 if self.turns else NUMBERS), 3 * 8 * 8
+        action_BUK = 0.2 * torch.rand(count, frames - 1, numbers, generator=generator) - 0.1
+        if self.turns:
+            action_BUK[:] = action_BUK[:, :1] + torch.tensor([0.2, 0.0, 0.0])
+            action_BUK[:, :-1, 2] = 0
+        pose_BTK = [torch.rand(count, numbers, generator=generator)]
+        for told_BK in action_BUK.unbind(dim=1):
+            now = Now(F.pad(pose_BTK[-1], (0, still - numbers))[:, None], self.turns)
+            pose_BTK.append(now.step(told_BK).state_BND[:, 0, :numbers])
+        pose_BTK = torch.stack(pose_BTK, dim=1)
+        frame_BTX = torch.rand(count, 1, still, generator=generator).repeat(1, frames, 1)
+        frame_BTX[..., :numbers] = pose_BTK
+        return Labelled(frame_BTX.unflatten(2, (3, 8, 8)), action_BUK, pose_BTK)
