@@ -336,17 +336,16 @@ def run_evaluate(options: argparse.Namespace) -> None:
     from lawm_core.checkpoint import fingerprint
     from lawm_core.evaluation.bench import QUICK, SuiteConfig
     from lawm_core.evaluation.report import write_report
-    from lawm_core.evaluation.suites import ROBOT_SUITES, SUITES, run_suites
+    from lawm_core.evaluation.suites import run_suites, suites_for
     from lawm_core.worlds.clips import open_world
 
     model = open_model(options)
-    every = [*SUITES, *(ROBOT_SUITES if options.labels else ())]
-    names = every if options.suite == "all" else options.suite.split(",")
     config = QUICK if options.quick else SuiteConfig()
     if options.family:
         config = dataclasses.replace(config, families=tuple(options.family.split(",")))
     world = open_world(options.data, options.cache, options.split, model.frames_per_second, model.frame_size)
     labelled = dict(open_labelled(folder, options, model) for folder in options.labels)
+    names = suites_for(labelled) if options.suite == "all" else options.suite.split(",")
     start = time.monotonic()
     results = run_suites(model, world, config, names, None if options.quiet else show_progress, labelled)
     about = {"name": model.name, "fingerprint": fingerprint(options.model), "weights": model.parameter_count()}

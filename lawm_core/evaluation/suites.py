@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from lawm_core.evaluation.bench import Bench, SuiteConfig
 from lawm_core.evaluation.controller import measure_controller
@@ -34,6 +34,12 @@ ROBOT_SUITES: dict[str, Suite] = {
     "planning_rover": measure_planning_rover,
 }
 ALL_SUITES = SUITES | ROBOT_SUITES
+
+
+def suites_for(robots: Collection[str]) -> list[str]:
+    """Names of the suites that can be run where there are labelled episodes of these robots."""
+    of_robots = ["controller", *(f"planning_{robot}" for robot in robots)] if robots else []
+    return [*SUITES, *(name for name in ROBOT_SUITES if name in of_robots)]
 
 
 def run_suites(

@@ -8,13 +8,17 @@ import numpy as np
 def trajectory_errors(planned_HK: np.ndarray, true_HK: np.ndarray) -> tuple[float, float]:
     """(ATE, RPE) in metres of two ways of H poses (x, y, ...): the root mean square over poses of the distance, and
     over steps of the difference of displacements. Nothing is aligned or scaled; only x and y count. Raises ValueError
-    for ways of different length, ImportError where evo is not installed.
+    for ways of different length, and where evo is not installed.
     """
-    # Its many needs would weigh on everybody who only looks at a page, so it comes with requirements-dev.txt.
-    from evo.core.metrics import PoseRelation, Unit
-    from evo.core.trajectory import PoseTrajectory3D
-    from evo.main_ape import ape
-    from evo.main_rpe import rpe
+    try:  # its many needs would weigh on everybody who only looks at a page, so it comes with requirements-dev.txt
+        from evo.core.metrics import PoseRelation, Unit
+        from evo.core.trajectory import PoseTrajectory3D
+        from evo.main_ape import ape
+        from evo.main_rpe import rpe
+    except ImportError as error:
+        raise ValueError(
+            f"ways are compared by the package evo, of requirements-dev.txt, which is missing ({error})."
+        ) from error
 
     if len(planned_HK) != len(true_HK) or len(true_HK) < 2:
         raise ValueError(

@@ -7,6 +7,7 @@ import torch
 from lawm_core.evaluation.bench import Bench, SuiteConfig
 from lawm_core.evaluation.planning import measure_planning_arm, measure_planning_rover
 from lawm_core.evaluation.report import write_report
+from lawm_core.evaluation.suites import suites_for
 from lawm_core.evaluation.trajectories import trajectory_errors
 from tests.evaluation.toy_robots import Deaf, Straight, Walk
 
@@ -49,6 +50,11 @@ def test_the_report_has_the_papers_numbers_beside_ours(tmp_path):
     lines = (tmp_path / "report.md").read_text().splitlines()
     assert [line.split("|")[-2].strip() for line in lines if line.startswith("| noisy")] == ["0.49", "0.11", "0.10"]
     assert any(line.startswith("| zero |  |") for line in lines)
+
+
+def test_all_suites_are_those_that_the_robots_allow():
+    assert not {"controller", "planning_arm", "planning_rover"} & set(suites_for(()))
+    assert suites_for(("arm",))[-2:] == ["controller", "planning_arm"]
 
 
 def test_a_suite_needs_its_robot():
