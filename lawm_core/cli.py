@@ -105,10 +105,10 @@ def add_using(command: Command) -> None:
 def add_making(command: Command) -> None:
     """Training, measuring, shipping."""
     three = command("train", run_train, "Train one stage of a recipe, or all of them, on a folder of videos.")
-    three.add_argument("stage", choices=("encoder", "lam", "decoder", "sampler", "controller", "all"))
+    three.add_argument("stage", choices=("encoder", "lam", "decoder", "sampler", "controller", "baselines", "all"))
     three.add_argument("--family", help="for lam, sampler, controller: noisy, sparse, ... (default: every one)")
-    three.add_argument("--robot", help="for controller: the robot's name, arm or rover or another")
-    three.add_argument("--labels", type=Path, help="for controller: its episodes, a LeRobotDataset v3.0 folder")
+    three.add_argument("--robot", help="for controller and baselines: the robot's name, arm or rover or another")
+    three.add_argument("--labels", type=Path, help="for both: its episodes, a LeRobotDataset v3.0 folder")
     three.add_argument("--recipe", default="nano", help="nano or lite")
     three.add_argument("--data", type=Path, help="folder of videos (without one: twins alone)")
     three.add_argument("--out", type=Path, required=True, help="folder of the run; the model lies in OUT/model")
@@ -143,6 +143,7 @@ def add_making(command: Command) -> None:
     four.add_argument(
         "--labels", type=Path, action="append", default=[], help="a robot's episodes, for controller; may be repeated"
     )
+    four.add_argument("--baselines", type=Path, help="folder of `train baselines`, for planning suites")
     four.add_argument("--family", help="families to measure, with commas (default: all of the model's)")
     four.add_argument("--quick", action="store_true", help="few clips and settings: a minute or two instead of many")
     four.add_argument("--out", type=Path, default=Path("report"))
@@ -268,8 +269,8 @@ def run_models(options: argparse.Namespace) -> None:
 
 def run_train(options: argparse.Namespace) -> None:
     """One stage or the whole chain."""
-    if options.stage == "controller":
-        return run_train_controllers(options)
+    if options.stage in ("controller", "baselines"):
+        return run_train_labelled(options)
     from lawm_core.training.runs import TrainingRun
 
     run = TrainingRun(
@@ -289,12 +290,28 @@ def run_train(options: argparse.Namespace) -> None:
             break
 
 
-def run_train_controllers(options: argparse.Namespace) -> None:
-    """Controllers of one robot for OUT/model."""
+def run_train_labelled(options: argparse.Namespace) -> None:
+    """Controllers of one robot for OUT/model; or its baselines, on the encoder of OUT/model, into OUT/baselines."""
+    from lawm_core.checkpoint import load_model
+    from lawm_core.training.baselines import train_baselines
     from lawm_core.training.controllers import train_controllers
 
     if not (options.robot and options.labels):
-        raise ValueError("train controller needs --robot NAME and --labels FOLDER.")
+        raise ValueError(f"train {options.stage} needs --robot NAME and --labels FOLDER.")
+    if options.stage == "baselines":
+        told = train_baselines(
+            options.out / "baselines",
+            options.robot,
+            options.labels,
+            load_model(options.out / "model"),
+            options.cache,
+            resume=options.resume,
+            device=options.device,
+            show=not options.quiet,
+            **({"world_steps": options.steps, "policy_steps": options.steps} if options.steps else {}),
+        )
+        print(json.dumps({"stage": f"baselines-{options.robot}", **told}))
+        return
     told = train_controllers(
         options.out,
         options.robot,
@@ -337,6 +354,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
     from lawm_core.evaluation.bench import QUICK, SuiteConfig
     from lawm_core.evaluation.report import write_report
     from lawm_core.evaluation.suites import run_suites, suites_for
+    from lawm_core.training.baselines import load_baselines
     from lawm_core.worlds.clips import open_world
 
     model = open_model(options)
@@ -346,8 +364,9 @@ def run_evaluate(options: argparse.Namespace) -> None:
     world = open_world(options.data, options.cache, options.split, model.frames_per_second, model.frame_size)
     labelled = dict(open_labelled(folder, options, model) for folder in options.labels)
     names = suites_for(labelled) if options.suite == "all" else options.suite.split(",")
+    rivals = {name: load_baselines(options.baselines, name) for name in labelled if options.baselines}
     start = time.monotonic()
-    results = run_suites(model, world, config, names, None if options.quiet else show_progress, labelled)
+    results = run_suites(model, world, config, names, None if options.quiet else show_progress, labelled, rivals)
     about = {"name": model.name, "fingerprint": fingerprint(options.model), "weights": model.parameter_count()}
     data = {"split": options.split, "videos": len(world.clips), "frames_per_second": model.frames_per_second}
     write_report(options.out, about, data, config, results)

@@ -18,6 +18,7 @@ from lawm_core.models.controller import Controller, ControllerConfig
 from lawm_core.models.decoder import DecoderConfig, FrameDecoder
 from lawm_core.models.encoder import EncoderConfig, FrameEncoder
 from lawm_core.models.family import Family, FamilyConfig
+from lawm_core.models.policy import GoalPolicy, PolicyConfig
 from lawm_core.planning.present import Present, begin
 
 REFERENCES = ("deterministic", "unconstrained")  # not families: the lines between which families move
@@ -28,6 +29,7 @@ class ModelConfig:
     """Everything needed to build a model; a checkpoint's config.json holds exactly this.
 
     robots: whose known actions the model's controllers understand, one controller for each robot and family.
+    policies: of robots, that go to a goal without a world model; planning is measured against them.
     """
 
     name: str = "nano"
@@ -36,6 +38,7 @@ class ModelConfig:
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     families: dict[str, FamilyConfig] = field(default_factory=lambda: {"noisy": FamilyConfig()})
     robots: dict[str, ControllerConfig] = field(default_factory=dict)
+    policies: dict[str, PolicyConfig] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not set(self.families) - set(REFERENCES) or self.frames_per_second <= 0:
@@ -55,6 +58,7 @@ class LatentActionModel(nn.Module):
         self.decoder = FrameDecoder(config.decoder, config.encoder)
         self.members = nn.ModuleDict({name: Family(c, config.encoder) for name, c in config.families.items()})
         self.controllers = nn.ModuleDict({name: self._controllers(c) for name, c in config.robots.items()})
+        self.policies = nn.ModuleDict({name: GoalPolicy(c, config.encoder) for name, c in config.policies.items()})
 
     def _controllers(self, config: ControllerConfig) -> nn.ModuleDict:
         """A robot's controllers, one a family."""
@@ -168,6 +172,11 @@ class LatentActionModel(nn.Module):
         """Fresh controllers for a robot, in the place of any it had."""
         self.config = replace(self.config, robots=self.config.robots | {robot: config})
         self.controllers[robot] = self._controllers(config).to(self.device)
+
+    def add_policy(self, robot: str, config: PolicyConfig) -> None:
+        """A fresh policy for a robot, in the place of any it had."""
+        self.config = replace(self.config, policies=self.config.policies | {robot: config})
+        self.policies[robot] = GoalPolicy(config, self.config.encoder).to(self.device)
 
     def robot(self, name: str) -> ControllerConfig:
         """What a robot's known actions are; ValueError names those there are."""

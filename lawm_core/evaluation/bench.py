@@ -82,10 +82,13 @@ class Bench:
         world: ClipWorld | None,
         config: SuiteConfig,
         labelled: dict[str, EpisodeWorld] | None = None,
+        baselines: dict[str, LatentActionModel] | None = None,
     ) -> None:
-        """labelled: episodes of robots whose known actions the model has controllers for, by the robot's name."""
+        """labelled: episodes of robots whose known actions the model has controllers for, by the robot's name;
+        baselines: what planning for them is measured against (`training/baselines.py`).
+        """
         self.model, self.world, self.config = model, world, config
-        self.labelled = labelled or {}
+        self.labelled, self.baselines = labelled or {}, baselines or {}
         self.families = config.families or model.families
         self.steps = max(1, round(config.seconds * model.frames_per_second))
 

@@ -6,6 +6,7 @@ A picture is the goal. Known actions are searched; each is translated by the con
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch import Generator, Tensor
 from lawm_core.evaluation.bench import Bench, Setting
 from lawm_core.evaluation.scores import Progress, Score, SuiteResult, mean_score, ratio_score
 from lawm_core.evaluation.trajectories import trajectory_errors
+from lawm_core.model import LatentActionModel
 from lawm_core.models.controller import ControllerConfig
 from lawm_core.planning.cem import CemConfig, Search, free_search, plan_by_cem, straight_search
 from lawm_core.planning.dynamics import WorldModelDynamics
@@ -22,6 +24,8 @@ from lawm_core.worlds.episodes import Labelled
 from lawm_core.worlds.rover import moved
 
 ARM_STEPS, ROVER_STEPS = 3, 8
+LABELLED = "labelled"  # a rival's world model, which was told known actions from its start
+PICTURED = 4
 ROVER_SAMPLES = 120  # NWM's protocol: one iteration of these, the first ways drawn as the data's own are
 Measure = Callable[[Tensor, Labelled], dict[str, Tensor]]  # plan_BHK and what was done, to figures a clip
 
@@ -29,7 +33,8 @@ Measure = Callable[[Tensor, Labelled], dict[str, Tensor]]  # plan_BHK and what w
 @torch.inference_mode()
 def measure_planning_arm(bench: Bench, progress: Progress) -> SuiteResult:
     """`delta_xyz`: |sum planned - sum true|, summed over x, y, z, in metres, over episodes of 4 frames; `relative`:
-    over that of the planner that stays where it is. Rows zero and random stand beside the settings.
+    over that of the planner that stays where it is. Rows zero and random stand beside the settings,
+    and labelled and policy where the bench has such baselines.
     """
     config = bench.config
     search = CemConfig(
@@ -58,45 +63,72 @@ def measure_planning(
     bench: Bench, progress: Progress, name: str, steps: int, cem: CemConfig, measure: Measure,
     build_search: Callable[[ControllerConfig], Search],
 ) -> SuiteResult:  # fmt: skip
-    """Plans for every episode at every setting, and what they miss by."""
+    """Plans for every episode at every setting, and what they miss by; the yardsticks' rows first."""
     if name not in bench.labelled:
         raise ValueError(f"this suite plans for {name}; a folder of its labelled episodes is needed.")
-    robot = bench.model.robot(name)
+    search = build_search(bench.model.robot(name))
     pieces = bench.labelled[name].windows(steps + 1, bench.config.episodes, bench.config.seed)
-    state_BTND = bench.encode(pieces.frame_BTCHW.to(bench.model.device))
-    search, clips = build_search(robot), len(state_BTND)
+    planner = Planner(name, pieces, search, cem, bench.config.seed)
     still_B = measure(torch.zeros_like(pieces.action_BUK), pieces)
-    generator = Generator().manual_seed(bench.config.seed)
-    limit_P = torch.minimum(search.high_P, 3 * search.spread_P)
-    chance_BHK = search.shape(limit_P * (2 * torch.rand(clips, len(limit_P), generator=generator) - 1))
-    scores = rows(still_B, still_B, family="zero") + rows(measure(chance_BHK, pieces), still_B, family="random")
+    scores = rows(still_B, still_B, family="zero")
+    scores += rows(measure(planner.by_chance(), pieces), still_B, family="random")
     pictures: dict[str, Tensor] = {}
     settings = list(bench.settings(bench.config.ends))
-    for i, setting in enumerate(settings):
-        plans, ends = [], []
-        for b in range(clips):
-            progress(
-                (i + b / clips) / len(settings), f"{setting.family} at {setting.capacity}, episode {b + 1} of {clips}"
-            )
-            dynamics = open_dynamics(bench, state_BTND[b : b + 1, :1], name, setting)
-            generator = Generator().manual_seed(bench.config.seed + b)
-            plan = plan_by_cem(dynamics, GoalState(state_BTND[b, -1]), search, cem, generator)
-            plans.append(plan.action_HK)
-            if b < 4 and setting.capacity == bench.config.capacities[-1]:
-                ends.append(dynamics.unroll(plan.action_HK[None]))
-        scores += rows(measure(torch.stack(plans), pieces), still_B, **setting.where())
-        if ends:
-            shown_BCHW = bench.show(state_BTND[: len(ends), :1], torch.stack(ends))[:, 0]
-            frame_BTCHW = pieces.frame_BTCHW[: len(ends), [0, -1]].to(shown_BCHW)
-            pictures[f"{setting.family}: start, goal, where the plan leads"] = torch.cat(
-                (frame_BTCHW, shown_BCHW[:, None]), dim=1
-            )
+    rivals = [Setting(family, None) for family in (LABELLED, "policy") if name in bench.baselines]
+    for i, setting in enumerate([*rivals, *settings]):
+        model = bench.baselines[name] if setting.capacity is None else bench.model
+
+        def tell(done: float, what: str, i: int = i, setting: Setting = setting) -> None:
+            progress((i + done) / len([*rivals, *settings]), f"{setting.family} at {setting.capacity}, {what}")
+
+        if setting.family == "policy":
+            plan_BHK = planner.by_policy(model)
+        else:
+            plan_BHK, shown = planner.through(model, setting, tell)
+            if setting.capacity in (None, bench.config.capacities[-1]):
+                pictures[f"{setting.family}: start, goal, where the plan leads"] = shown
+        scores += rows(measure(plan_BHK, pieces), still_B, **setting.where())
     return SuiteResult(scores=scores, pictures=pictures)
 
 
-def open_dynamics(bench: Bench, first_11ND: Tensor, robot: str, setting: Setting) -> WorldModelDynamics:
-    """The world from one state on, told in a robot's known actions."""
-    return WorldModelDynamics(bench.model.begin(first_11ND, robot=robot, **setting.arguments()))
+@dataclass(frozen=True)
+class Planner:
+    """Plans from the first to the last frame of every piece of a robot's episodes."""
+
+    robot: str
+    pieces: Labelled
+    search: Search
+    cem: CemConfig
+    seed: int
+
+    def through(self, model: LatentActionModel, setting: Setting, progress: Progress) -> tuple[Tensor, Tensor]:
+        """plan_BHK by searching a world model, and of a few clips start, goal and the plan's end as pictures."""
+        plans, lanes, clips = [], [], len(self.pieces.frame_BTCHW)
+        for b in range(clips):
+            progress(b / clips, f"episode {b + 1} of {clips}")
+            ends_2CHW = self.pieces.frame_BTCHW[b, [0, -1]].to(model.device)
+            ends_12ND = model.encode(ends_2CHW[None])
+            present = model.begin(ends_12ND[:, :1], robot=self.robot, **setting.arguments())
+            dynamics, goal = WorldModelDynamics(present), GoalState(ends_12ND[0, 1])
+            plan = plan_by_cem(dynamics, goal, self.search, self.cem, Generator().manual_seed(self.seed + b))
+            plans.append(plan.action_HK)
+            if b < PICTURED:
+                end_1ND = dynamics.unroll(plan.action_HK[None])
+                shown_1CHW = model.decode(torch.cat((ends_12ND[:, :1], end_1ND[:, None]), dim=1))[:, 1]
+                lanes.append(torch.cat((ends_2CHW, shown_1CHW)))
+        return torch.stack(plans), torch.stack(lanes)
+
+    def by_policy(self, model: LatentActionModel) -> Tensor:
+        """plan_BHK as a goal-conditioned policy answers."""
+        ends_B2ND = model.encode(self.pieces.frame_BTCHW[:, [0, -1]].to(model.device))
+        return model.policies[self.robot](ends_B2ND[:, 0], ends_B2ND[:, 1]).cpu()
+
+    def by_chance(self) -> Tensor:
+        """plan_BHK drawn evenly from where the search looks first."""
+        search, generator = self.search, Generator().manual_seed(self.seed)
+        reach_P = torch.minimum(search.high_P, 3 * search.spread_P)
+        chance_BP = 2 * torch.rand(len(self.pieces.frame_BTCHW), len(reach_P), generator=generator) - 1
+        return search.shape(reach_P * chance_BP)
 
 
 def rows(value_B: dict[str, Tensor], still_B: dict[str, Tensor], **where: object) -> list[Score]:

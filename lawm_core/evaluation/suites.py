@@ -49,14 +49,15 @@ def run_suites(
     names: Sequence[str] = tuple(SUITES),
     progress: Progress | None = None,
     labelled: dict[str, EpisodeWorld] | None = None,
+    baselines: dict[str, LatentActionModel] | None = None,
 ) -> dict[str, SuiteResult]:
     """The named suites' results. `progress(fraction, what)` is told as it goes; ValueError names suites there are.
 
-    labelled: episodes of robots, for the suites that measure known actions.
+    labelled: episodes of robots, for the suites that measure known actions; baselines: what their plans stand beside.
     """
     if unknown := [n for n in names if n not in ALL_SUITES]:
         raise ValueError(f"suite {unknown[0]!r} is not one of: {', '.join(ALL_SUITES)}.")
-    bench, results = Bench(model, world, config, labelled), {}
+    bench, results = Bench(model, world, config, labelled, baselines), {}
     for i, name in enumerate(names):
 
         def tell(fraction: float, what: str, name: str = name, start: int = i) -> None:
