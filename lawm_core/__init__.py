@@ -28,6 +28,8 @@ from lawm_core.evaluation.transfer import apply_actions, transfer, try_actions
 from lawm_core.model import LatentActionModel, ModelConfig
 from lawm_core.video.files import read_clip, write_clip
 from lawm_core.video.film import enlarge
+from lawm_core.worlds.robots import build_robot
+from lawm_core.worlds.simulator import SimulatorError
 
 __all__ = [
     "ActionLibrary",
@@ -40,10 +42,12 @@ __all__ = [
     "Recipe",
     "Rollout",
     "ScriptStep",
+    "SimulatorError",
     "Term",
     "Transfer",
     "VideoError",
     "apply_actions",
+    "build_robot",
     "content_hash",
     "enlarge",
     "film",

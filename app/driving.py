@@ -1,0 +1,165 @@
+"""Driving: known actions, one at a time, from a first frame on; beside it, where there is one, the real simulator.
+
+A drive is a value: every step makes a new one, so that a lost answer or a second click cannot spoil it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import lawm_core as lawm
+
+MOST_STEPS = 64  # of a drive: as long as a script may be
+KEPT = 8  # presents that undo comes back to at once; before those it drives again from the start
+WORLDS_OPEN = 8  # simulators at once; the longest unused one goes
+SIMULATOR_SIZE = 96  # pixels a side, drawn; the model sees them at its own size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drive:
+    """Where a drive has come to. told: the known actions so far; frames: what the model decoded, the first one real.
+
+    latent: what each step said to the world model. world: the simulator's name for this drive, or none; truth: its
+    frames, as many as `frames`.
+    """
+
+    robot: str
+    family: str
+    capacity: float
+    first: Any  # lawm_core's Present
+    kept: tuple[Any, ...]
+    told: tuple[tuple[float, ...], ...] = ()
+    latent: tuple[Tensor, ...] = ()
+    frames: tuple[Tensor, ...] = ()
+    world: int | None = None
+    truth: tuple[Tensor, ...] = ()
+
+
+class Simulators:
+    """Robots' worlds, each with one drive's moments. All of them live in one thread, as drawing contexts ask."""
+
+    def __init__(self, build: Callable[[str, int, float], Any] = lawm.build_robot) -> None:
+        self.build = build
+        self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="simulator")
+        self.worlds: dict[int, tuple[Any, list]] = {}
+        self.next = 0
+
+    def open(self, robot: str, seed: int, frames_per_second: float) -> tuple[int, Tensor]:
+        """A fresh scene: its number and first frame_CHW. Raises lawm.SimulatorError where nothing can be drawn."""
+
+        def act() -> tuple[int, Tensor]:
+            world = self.build(robot, SIMULATOR_SIZE, frames_per_second)
+            frame_CHW = world.reset(seed)
+            self.next += 1
+            self.worlds[self.next] = (world, [world.save()])
+            while len(self.worlds) > WORLDS_OPEN:
+                self.worlds.pop(min(self.worlds))[0].close()
+            return self.next, frame_CHW
+
+        return self.thread.submit(act).result()
+
+    def step(self, number: int, at: int, told: Sequence[float]) -> Tensor | None:
+        """Does an action after the first `at` ones; the next frame_CHW, or none where the world is gone."""
+
+        def act() -> Tensor | None:
+            if number not in self.worlds or at >= len(self.worlds[number][1]):
+                return None
+            world, moments = self.worlds[number]
+            world.restore(moments[at])
+            frame_CHW = world.step(np.asarray(told))
+            self.worlds[number] = (world, [*moments[: at + 1], world.save()])
+            return frame_CHW
+
+        return self.thread.submit(act).result()
+
+    def close(self) -> None:
+        """Lets every world go."""
+        self.thread.submit(lambda: [world.close() for world, _ in self.worlds.values()]).result()
+        self.worlds.clear()
+        self.thread.shutdown()
+
+
+@dataclass
+class DrivingSchool:
+    """Begins drives and takes their steps, with one model."""
+
+    model: lawm.LatentActionModel
+    simulators: Simulators = field(default_factory=Simulators)
+    bf16: bool = True  # half the time a step, and a little less exact
+    lock: Lock = field(default_factory=Lock)
+
+    @property
+    def robots(self) -> tuple[str, ...]:
+        """Robots whose known actions the model understands."""
+        return tuple(name for name, config in self.model.config.robots.items() if config.kind == "attention")
+
+    def begin(self, frame_CHW: Tensor, robot: str, family: str, capacity: float) -> Drive:
+        """A drive from any picture, at the model's size."""
+        with self.lock, torch.inference_mode():
+            state_11ND = self.model.encode(frame_CHW[None, None])
+            first = self.model.begin(state_11ND, robot=robot, family=family, capacity=capacity, bf16=self.bf16)
+        return Drive(robot=robot, family=family, capacity=capacity, first=first, kept=(first,), frames=(frame_CHW,))
+
+    def begin_simulated(self, robot: str, seed: int, family: str, capacity: float) -> Drive:
+        """A drive in a simulated scene, which goes its own true way beside the model's."""
+        world, frame_CHW = self.simulators.open(robot, seed, self.model.frames_per_second)
+        drive = self.begin(lawm.enlarge(frame_CHW[None], self.model.frame_size)[0], robot, family, capacity)
+        return replace(drive, world=world, truth=(frame_CHW,))
+
+    def step(self, drive: Drive, told: Sequence[float]) -> Drive:
+        """One action. Raises ValueError for numbers that are no action of this robot, and after MOST_STEPS."""
+        if len(drive.told) >= MOST_STEPS:
+            raise ValueError(f"A drive has at most {MOST_STEPS} steps; go back or start again.")
+        action = self.checked(drive.robot, told)
+        with self.lock, torch.inference_mode():
+            present, latent_A = self._take(drive.kept[-1], action)
+            frame_CHW = self.model.decode(present.state_BND[:, None])[0, 0]
+        truth = drive.truth
+        if drive.world is not None:
+            shown_CHW = self.simulators.step(drive.world, len(drive.told), action)
+            truth = (*truth, shown_CHW) if shown_CHW is not None else ()
+        return replace(
+            drive,
+            kept=(*drive.kept, present)[-KEPT:],
+            told=(*drive.told, action),
+            latent=(*drive.latent, latent_A),
+            frames=(*drive.frames, frame_CHW),
+            world=drive.world if truth else None,
+            truth=truth,
+        )
+
+    def undo(self, drive: Drive) -> Drive:
+        """One action less; nothing happens at the start."""
+        if not drive.told:
+            return drive
+        kept = drive.kept[:-1]
+        if not kept:
+            present = drive.first
+            kept = (present,)
+            with self.lock, torch.inference_mode():
+                for action in drive.told[:-1]:
+                    present, _ = self._take(present, action)
+                    kept = (*kept, present)[-KEPT:]
+        less = {name: getattr(drive, name)[:-1] for name in ("told", "latent", "frames", "truth")}
+        return replace(drive, kept=kept, **less)
+
+    def checked(self, robot: str, told: Sequence[float]) -> tuple[float, ...]:
+        """An action within the robot's limits. Raises ValueError for what is none."""
+        config = self.model.robot(robot)
+        if len(told) != len(config.names) or not all(math.isfinite(v) for v in told):
+            raise ValueError(f"An action of {robot} is {len(config.names)} numbers: {', '.join(config.names)}.")
+        return tuple(float(min(max(v, -most), most)) for v, most in zip(told, config.limits, strict=True))
+
+    @staticmethod
+    def _take(present: Any, action: tuple[float, ...]) -> tuple[Any, Tensor]:
+        told_1K = torch.tensor([action], device=present.state_BND.device)
+        return present.step(told_1K), present.latent(told_1K)[0].float()

@@ -1,0 +1,128 @@
+"""Laws of driving: a drive is a value, undo goes all the way back, the simulator keeps step, limits hold."""
+
+import pytest
+import torch
+
+from app.driving import KEPT, MOST_STEPS, DrivingSchool, Simulators
+from lawm_core.model import LatentActionModel
+from lawm_core.models.controller import ControllerConfig
+from tests.conftest import TINY_BLOCK, shake, tiny_config
+from tests.worlds.test_lerobot import ToyWorld
+
+LEFT, RIGHT = (-1.0, 0.0), (1.0, 0.0)
+
+
+class Scene(ToyWorld):
+    """The toy, whose moments can be kept."""
+
+    opened = 0
+
+    def __init__(self, *_):
+        Scene.opened += 1
+
+    def save(self):
+        return self.at.copy()
+
+    def restore(self, moment):
+        self.at = moment.copy()
+
+    def close(self):
+        Scene.opened -= 1
+
+
+@pytest.fixture
+def school():
+    torch.manual_seed(0)
+    model = LatentActionModel(tiny_config()).eval().requires_grad_(False)
+    about = {
+        "names": ("dx", "dy"),
+        "units": ("m", "m"),
+        "limits": (1.0, 0.5),
+        "spread": (0.5, 0.5),
+        "block": TINY_BLOCK,
+    }
+    model.add_robot("toy", ControllerConfig(**about))
+    model.add_robot("toy_action_only", ControllerConfig(**about, kind="action"))
+    shake(model, 0.15)
+    school = DrivingSchool(model.eval(), Simulators(Scene))
+    yield school
+    school.simulators.close()
+
+
+def drive(school, *told, world=True):
+    made = (
+        school.begin_simulated("toy", 3, "noisy", 1.0)
+        if world
+        else school.begin(torch.rand(3, 32, 32), "toy", "noisy", 1.0)
+    )
+    for action in told:
+        made = school.step(made, action)
+    return made
+
+
+def test_only_robots_that_see_are_offered(school):
+    assert school.robots == ("toy",)
+
+
+def test_a_drive_is_what_the_world_model_foretells(school):
+    school.bf16, frame_CHW = False, torch.rand(3, 32, 32)
+    made = school.begin(frame_CHW, "toy", "noisy", 0.6)
+    for action in (LEFT, RIGHT, LEFT):
+        made = school.step(made, action)
+    model = school.model
+    state_11ND = model.encode(frame_CHW[None, None])
+    future_1UND = model.rollout(state_11ND, torch.stack(made.latent)[None], "noisy", 0.6)
+    assert torch.allclose(made.kept[-1].state_BND, future_1UND[:, -1], atol=1e-4)
+    assert len(made.frames) == 4 and len(made.latent) == 3 and made.told == (LEFT, RIGHT, LEFT)
+
+
+def test_a_step_leaves_the_drive_before_it_as_it_was(school):
+    once = drive(school, LEFT, RIGHT)
+    left, right = school.step(once, LEFT), school.step(once, RIGHT)
+    again = school.step(once, LEFT)
+    assert torch.equal(left.frames[-1], again.frames[-1]) and torch.equal(left.truth[-1], again.truth[-1])
+    assert not torch.equal(left.truth[-1], right.truth[-1])
+
+
+def test_undo_goes_back_all_the_way(school):
+    steps = [LEFT, RIGHT] * KEPT
+    on_the_way = [drive(school)]
+    for action in steps:
+        on_the_way.append(school.step(on_the_way[-1], action))
+    back = on_the_way[-1]
+    for before in reversed(on_the_way[:-1]):
+        back = school.undo(back)
+        assert back.told == before.told and len(back.truth) == len(before.truth)
+        assert torch.allclose(back.kept[-1].state_BND, before.kept[-1].state_BND, atol=0.02)
+    assert school.undo(back).told == ()
+    assert torch.equal(school.step(back, LEFT).truth[-1], on_the_way[1].truth[-1])
+
+
+def test_the_simulator_keeps_step(school):
+    made = drive(school, RIGHT, RIGHT, LEFT)
+    world = Scene()
+    frames = [world.reset(3), *(world.step(torch.tensor(a).numpy()) for a in (RIGHT, RIGHT, LEFT))]
+    assert all(torch.equal(a, b) for a, b in zip(made.truth, frames, strict=True))
+
+
+def test_a_world_that_is_gone_leaves_the_model_driving(school):
+    made = drive(school, LEFT)
+    for seed in range(20):
+        school.begin_simulated("toy", seed, "noisy", 1.0)
+    assert Scene.opened <= 9
+    made = school.step(made, RIGHT)
+    assert made.world is None and made.truth == () and len(made.frames) == 3
+
+
+def test_actions_are_cut_to_the_robots_limits_and_nonsense_is_named(school):
+    made = drive(school, (9.0, -9.0), world=False)
+    assert made.told == ((1.0, -0.5),)
+    for told in ((1.0,), (float("nan"), 0.0)):
+        with pytest.raises(ValueError, match="2 numbers: dx, dy"):
+            school.step(made, told)
+
+
+def test_a_drive_ends_where_a_script_would(school):
+    made = drive(school, *[RIGHT] * MOST_STEPS, world=False)
+    with pytest.raises(ValueError, match=f"at most {MOST_STEPS} steps"):
+        school.step(made, RIGHT)
