@@ -112,6 +112,11 @@ def add_making(command: Command) -> None:
     three.add_argument("--recipe", default="nano", help="nano or lite")
     three.add_argument("--data", type=Path, help="folder of videos (without one: twins alone)")
     three.add_argument("--out", type=Path, required=True, help="folder of the run; the model lies in OUT/model")
+    three.add_argument(
+        "--robots", type=Path, action="append", default=[],
+        help="robot video to learn from without its labels, a LeRobotDataset v3.0 folder; may be repeated",
+    )  # fmt: skip
+    three.add_argument("--robot-share", type=float, default=0.3, help="of the real clips, from --robots (default 0.3)")
     three.add_argument("--minutes", type=float, help="stop cleanly after so long in all; --resume goes on later")
     three.add_argument("--steps", type=int, help="instead of the recipe's")
     three.add_argument("--resume", action="store_true", help="go on from the last save of this stage")
@@ -280,6 +285,8 @@ def run_train(options: argparse.Namespace) -> None:
         cache=options.cache,
         device=options.device,
         show=not options.quiet,
+        robots=options.robots,
+        robot_share=options.robot_share,
     )
     deadline = time.monotonic() + 60 * options.minutes if options.minutes is not None else None
     for stage in run.stages(options.stage, options.family):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from lawm_core.worlds.clips import ClipWorld
+from lawm_core.worlds.mixture import VideoWorld
 from lawm_core.worlds.twins import TwinConfig, TwinWorld, recolour
 
 
@@ -42,7 +42,7 @@ class PairSource:
     Either world may be missing (None), and the other then fills the batch.
     """
 
-    def __init__(self, config: BatchConfig, clips: ClipWorld | None, device: torch.device, seed: int) -> None:
+    def __init__(self, config: BatchConfig, clips: VideoWorld | None, device: torch.device, seed: int) -> None:
         stills_SCHW = clips.stills(2, 160).to(device) if clips else None
         self.config, self.clips, self.device, self.seed = config, clips, device, seed
         self.twins = TwinWorld(config.twins, stills_SCHW)

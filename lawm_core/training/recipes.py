@@ -36,6 +36,7 @@ from lawm_core.training.masked import MaskedConfig, MaskedObjective
 from lawm_core.training.optimizers import OptimizerConfig
 from lawm_core.training.sampler import SamplerObjective, SamplerObjectiveConfig
 from lawm_core.training.trainer import TrainerConfig
+from lawm_core.worlds.twins import TwinConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +91,7 @@ def family_stages(
         lam[f"lam-{name}"] = StageRecipe(
             batch=batch,
             trainer=rest if i else first,
-            objective=lambda model, name=name: LatentActionObjective(model, LatentActionConfig(family=name)),
+            objective=lambda model, name=name: LatentActionObjective(model, LatentActionConfig(family=name, cycle=0.3)),
             start=follow_first(name) if i else None,
         )
         if name not in REFERENCES:
@@ -106,7 +107,7 @@ def nano() -> Recipe:
     """64 px, 64 tokens a frame, about 6.5 M weights a family: trains on two cores."""
     plain = OptimizerConfig(adam_rate=2e-3, weight_decay=0.01)
     lam, samplers = family_stages(
-        batch=BatchConfig(clips=16, frames=6),
+        batch=BatchConfig(clips=16, frames=6, across=0.35, twins=TwinConfig(object_share=0.9)),
         first=TrainerConfig(steps=2600, optimizer=OptimizerConfig(muon_rate=0.012, adam_rate=8e-4)),
         rest=TrainerConfig(steps=1200, optimizer=OptimizerConfig(muon_rate=0.008, adam_rate=6e-4)),
         sampler=TrainerConfig(steps=1500, optimizer=OptimizerConfig(adam_rate=1e-3, weight_decay=0.01)),
@@ -139,7 +140,7 @@ def lite() -> Recipe:
         world_model=WorldModelConfig(block=block, motion_depth=3, correction_depth=4),
     )
     lam, samplers = family_stages(
-        batch=BatchConfig(clips=64, frames=8),
+        batch=BatchConfig(clips=64, frames=8, across=0.35, twins=TwinConfig(frame_size=128, object_share=0.9)),
         first=TrainerConfig(steps=12000, optimizer=OptimizerConfig(muon_rate=0.012, adam_rate=8e-4)),
         rest=TrainerConfig(steps=5000, optimizer=OptimizerConfig(muon_rate=0.008, adam_rate=6e-4)),
         sampler=TrainerConfig(steps=6000, optimizer=plain),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -15,6 +16,8 @@ from lawm_core.training.batches import PairSource
 from lawm_core.training.recipes import RECIPES, Recipe
 from lawm_core.training.trainer import Trainer
 from lawm_core.worlds.clips import ClipWorld, open_world
+from lawm_core.worlds.episodes import EpisodeWorld, build_episodes
+from lawm_core.worlds.mixture import MixedWorld, VideoWorld
 
 
 class TrainingRun:
@@ -28,12 +31,19 @@ class TrainingRun:
         cache: str | Path = "cache",
         device: str = "auto",
         show: bool = True,
+        robots: Sequence[str | Path] = (),
+        robot_share: float = 0.3,
     ) -> None:
+        """robots: LeRobotDataset folders whose video, without its labels, joins `data`; together they give
+        `robot_share` of the real clips.
+        """
         if recipe not in RECIPES:
             raise ValueError(f"recipe {recipe!r} is not one of: {', '.join(RECIPES)}.")
         self.recipe: Recipe = RECIPES[recipe]()
         self.out, self.device, self.show = Path(out), pick_device(device), show
-        self.world = self._open_world(data, cache) if data else None
+        self.world: VideoWorld | None = self._open_world(data, cache) if data else None
+        if robots:
+            self.world = self._add_robots(robots, cache, robot_share)
 
     def stages(self, name: str = "all", family: str | None = None) -> list[str]:
         """The recipe's stages in order: all, or those of one name, for one family or for every one that has it.
@@ -84,3 +94,14 @@ class TrainingRun:
         for name, why in world.refused.items():
             print(f"left out {name}: {why}")
         return world
+
+    def _add_robots(self, folders: Sequence[str | Path], cache: str | Path, share: float) -> VideoWorld:
+        """The robots' training episodes beside the videos, or alone where there are none."""
+        if not 0 < share <= 1:
+            raise ValueError(f"the robots' share came as {share:g}; needed: above 0, at most 1.")
+        rate, size = self.recipe.model.frames_per_second, self.recipe.model.encoder.frame_size
+        worlds = [EpisodeWorld(build_episodes(folder, cache, rate, size), "train") for folder in folders]
+        shares = [share / len(worlds)] * len(worlds)
+        if self.world is None:
+            return MixedWorld(worlds, shares)
+        return MixedWorld([self.world, *worlds], [1 - share, *shares])

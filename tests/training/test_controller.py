@@ -12,6 +12,7 @@ from lawm_core.evaluation.bench import Bench, SuiteConfig
 from lawm_core.evaluation.controller import measure_controller
 from lawm_core.model import LatentActionModel
 from lawm_core.models.controller import Controller, ControllerConfig
+from lawm_core.training.batches import BatchConfig
 from lawm_core.training.controller import (
     ControllerObjective,
     ControllerObjectiveConfig,
@@ -19,8 +20,12 @@ from lawm_core.training.controller import (
     LabelledSource,
 )
 from lawm_core.training.controllers import describe_robot
+from lawm_core.training.losses import LatentActionConfig, LatentActionObjective
 from lawm_core.training.optimizers import OptimizerConfig
+from lawm_core.training.recipes import RECIPES, Recipe, StageRecipe
+from lawm_core.training.runs import TrainingRun
 from lawm_core.training.trainer import Trainer, TrainerConfig
+from lawm_core.video.files import write_clip
 from lawm_core.worlds.episodes import EpisodeWorld, Labelled, build_episodes
 from lawm_core.worlds.recorder import RecorderConfig, record
 from tests.conftest import TINY_BLOCK, tiny_config
@@ -153,3 +158,28 @@ def test_a_perfect_controller_has_ratio_one():
     bench = Bench(Straight(), None, SuiteConfig(capacities=(1.0,), episodes=4), {"arm": Walk()})
     told = {s.name: s.mean for s in measure_controller(bench, lambda *_: None).scores}
     assert told["arm_idm"] < 1e-6 and told["arm_controller"] < 1e-6 and told["arm_moved"] == pytest.approx(1, abs=1e-4)
+
+
+def test_robot_video_joins_the_rest_without_its_labels(labels, tmp_path, monkeypatch):
+    tiny = lambda: Recipe(
+        model=tiny_config(),
+        stages={
+            "lam-noisy": StageRecipe(
+                batch=BatchConfig(clips=8, frames=3, twin_share=0.0),
+                trainer=TrainerConfig(steps=1),
+                objective=lambda model: LatentActionObjective(model, LatentActionConfig()),
+            )
+        },
+    )
+    monkeypatch.setitem(RECIPES, "tiny", tiny)
+    write_clip(tmp_path / "flat.mp4", torch.full((24, 3, 48, 48), 0.5), 12)
+    given = {"out": tmp_path / "run", "cache": tmp_path / "cache", "show": False, "robots": [labels]}
+    run = TrainingRun("tiny", tmp_path, robot_share=0.4, **given)
+    clips_BTCHW = torch.cat([run.world.draw(50, 3, torch.Generator().manual_seed(s)) for s in range(4)])
+    bright_B = clips_BTCHW.flatten(1).amax(dim=1) > 0.7  # the toy robot's square
+    assert 0.3 < bright_B.float().mean() < 0.5
+    alone = TrainingRun("tiny", None, **given)
+    assert (alone.world.draw(4, 3, torch.Generator()).flatten(1).amax(dim=1) > 0.7).all()
+    assert run.train("lam-noisy")["step"] == 1
+    with pytest.raises(ValueError, match="above 0, at most 1"):
+        TrainingRun("tiny", tmp_path, robot_share=0.0, **given)
