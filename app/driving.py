@@ -6,7 +6,7 @@ A drive is a value: every step makes a new one, so that a lost answer or a secon
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from threading import Lock
@@ -21,6 +21,11 @@ import lawm_core as lawm
 MOST_STEPS = 64  # of a drive: as long as a script may be
 KEPT = 8  # presents that undo comes back to at once; before those it drives again from the start
 WORLDS_OPEN = 8  # simulators at once; the longest unused one goes
+SHOWN_ENDS = 5  # of the best candidates of a search
+PLANNERS = {  # a person waits for them
+    "arm": lawm.CemConfig(samples=64, elites=8, iterations=6),
+    "rover": lawm.CemConfig(samples=32, elites=5, iterations=4),
+}
 SIMULATOR_SIZE = 96  # pixels a side, drawn; the model sees them at its own size
 
 
@@ -35,13 +40,14 @@ class Drive:
     robot: str
     family: str
     capacity: float
-    first: Any  # lawm_core's Present
-    kept: tuple[Any, ...]
+    first: lawm.Present
+    kept: tuple[lawm.Present, ...]
     told: tuple[tuple[float, ...], ...] = ()
     latent: tuple[Tensor, ...] = ()
     frames: tuple[Tensor, ...] = ()
     world: int | None = None
     truth: tuple[Tensor, ...] = ()
+    before: int = 0  # steps that the world had gone when this drive last looked
 
 
 class Simulators:
@@ -77,6 +83,21 @@ class Simulators:
             world.restore(moments[at])
             frame_CHW = world.step(np.asarray(told))
             self.worlds[number] = (world, [*moments[: at + 1], world.save()])
+            return frame_CHW
+
+        return self.thread.submit(act).result()
+
+    def look_ahead(self, number: int, at: int, steps: int) -> Tensor | None:
+        """The frame_CHW that a demonstrator comes to after the first `at` actions; none where the world is gone."""
+
+        def act() -> Tensor | None:
+            if number not in self.worlds or at >= len(self.worlds[number][1]):
+                return None
+            world, moments = self.worlds[number]
+            world.restore(moments[at])
+            frame_CHW = None
+            for action_K in world.demonstrate(steps):
+                frame_CHW = world.step(action_K)
             return frame_CHW
 
         return self.thread.submit(act).result()
@@ -125,7 +146,7 @@ class DrivingSchool:
             frame_CHW = self.model.decode(present.state_BND[:, None])[0, 0]
         truth = drive.truth
         if drive.world is not None:
-            shown_CHW = self.simulators.step(drive.world, len(drive.told), action)
+            shown_CHW = self.simulators.step(drive.world, drive.before + len(drive.told), action)
             truth = (*truth, shown_CHW) if shown_CHW is not None else ()
         return replace(
             drive,
@@ -136,6 +157,17 @@ class DrivingSchool:
             world=drive.world if truth else None,
             truth=truth,
         )
+
+    def look(self, drive: Drive) -> Drive:
+        """The drive from here on, seen anew in the simulator: what the model had only foretold is forgotten.
+
+        Where there is no simulator, the drive as it is.
+        """
+        if not (drive.truth and drive.told):
+            return drive
+        seen_CHW = lawm.enlarge(drive.truth[-1][None], self.model.frame_size)[0]
+        again = self.begin(seen_CHW, drive.robot, drive.family, drive.capacity)
+        return replace(again, world=drive.world, truth=drive.truth[-1:], before=drive.before + len(drive.told))
 
     def undo(self, drive: Drive) -> Drive:
         """One action less; nothing happens at the start."""
@@ -152,6 +184,47 @@ class DrivingSchool:
         less = {name: getattr(drive, name)[:-1] for name in ("told", "latent", "frames", "truth")}
         return replace(drive, kept=kept, **less)
 
+    def look_ahead(self, drive: Drive) -> Tensor:
+        """What the simulated scene looks like a few steps of a demonstrator from here, frame_CHW at the model's size;
+        the scene itself stays where it is. Raises ValueError where there is none.
+        """
+        ahead_CHW = None
+        if drive.world is not None:
+            ahead_CHW = self.simulators.look_ahead(
+                drive.world, drive.before + len(drive.told), self.plan_steps(drive.robot)
+            )
+        if ahead_CHW is None:
+            raise ValueError("This drive has no simulated scene to look ahead in; take another goal.")
+        return lawm.enlarge(ahead_CHW[None], self.model.frame_size)[0]
+
+    @staticmethod
+    def plan_steps(robot: str) -> int:
+        """How many steps a plan has: as in the paper, three for an arm and eight for what drives."""
+        return 3 if robot == "arm" else 8
+
+    def plan(self, drive: Drive, goal_CHW: Tensor) -> Iterator[tuple[lawm.Plan, list[Tensor], int]]:
+        """Searches a way from where the drive is to a goal picture: the plan so far, where its best candidates lead
+        (frames, the best first), and how many iterations there are; one after each iteration.
+        """
+        config, steps = self.model.robot(drive.robot), self.plan_steps(drive.robot)
+        limit_K = torch.tensor(config.limits)
+        search = lawm.free_search(limit_K, steps)
+        if drive.robot != "arm":
+            mean_K, spread_K = torch.tensor(config.mean), torch.tensor(config.spread)
+            search = lawm.steady_search(mean_K, spread_K, limit_K, steps)
+        dynamics = lawm.WorldModelDynamics(drive.kept[-1])
+        with self.lock, torch.inference_mode():
+            goal_ND = self.model.encode(goal_CHW[None, None])[0, 0]
+        generator = torch.Generator().manual_seed(0)
+        planner = PLANNERS["arm" if drive.robot == "arm" else "rover"]
+        rounds = lawm.search_by_cem(dynamics, lawm.GoalState(goal_ND), search, planner, generator)
+        for _ in range(planner.iterations):
+            with self.lock, torch.inference_mode():
+                found = next(rounds)
+                end_SND = dynamics.unroll(torch.cat((found.action_HK[None], found.elite_EHK[: SHOWN_ENDS - 1])))
+                shown = [self.model.decode(end_1ND[None])[0, 0] for end_1ND in end_SND.split(1)]
+            yield found, shown, planner.iterations
+
     def checked(self, robot: str, told: Sequence[float]) -> tuple[float, ...]:
         """An action within the robot's limits. Raises ValueError for what is none."""
         config = self.model.robot(robot)
@@ -160,6 +233,6 @@ class DrivingSchool:
         return tuple(float(min(max(v, -most), most)) for v, most in zip(told, config.limits, strict=True))
 
     @staticmethod
-    def _take(present: Any, action: tuple[float, ...]) -> tuple[Any, Tensor]:
+    def _take(present: lawm.Present, action: tuple[float, ...]) -> tuple[lawm.Present, Tensor]:
         told_1K = torch.tensor([action], device=present.state_BND.device)
         return present.step(told_1K), present.latent(told_1K)[0].float()

@@ -17,6 +17,7 @@ from app.tabs.about import build_about_tab
 from app.tabs.action_map import build_map_tab, wire_map_tab
 from app.tabs.capacity import build_capacity_tab, wire_capacity_tab
 from app.tabs.compose import build_compose_tab, wire_compose_tab
+from app.tabs.drive import build_drive_tab, wire_drive_tab
 from app.tabs.endpoints import build_endpoints
 from app.tabs.link import wire_link
 from app.tabs.selection import Selection, build_dials, build_sides
@@ -44,6 +45,8 @@ def build_page(studio: Studio, first: View | None, curves: list[dict], card: str
             compose = build_compose_tab(studio)
         with pane("capacity"):
             sweep = build_capacity_tab(studio, curves)
+        with pane("drive"):
+            drive = build_drive_tab(studio)
         with pane("about"):
             build_about_tab(studio, card)
         source, target = build_sides(studio, studio.gallery.pairs[0] if first else None)
@@ -52,7 +55,8 @@ def build_page(studio: Studio, first: View | None, curves: list[dict], card: str
         run_transfer = wire_transfer_tab(transfer, selection, studio)
         if action_map:
             wire_map_tab(action_map, tabs, selection, studio)
-        wire_compose_tab(compose, action_map, selection, studio)
+        recorded = wire_drive_tab(drive, compose.script, tabs, selection, studio) if drive else None
+        wire_compose_tab(compose, action_map, selection, studio, [recorded] if recorded else [])
         wire_capacity_tab(sweep, tabs, selection, studio)
         wire_link(page, copy, tabs, selection, action_map, studio, run_transfer)
         build_endpoints(selection, studio)

@@ -24,6 +24,7 @@ import torch
 import lawm_core as lawm
 from app.atlas import Atlas
 from app.cache import ByteCache
+from app.driving import DrivingSchool
 from app.gallery import Gallery, read_gallery
 from app.pictures import draw_sheet, spread_frames
 from app.views import Shown, View, draw_lane, draw_result, effect, look_taken
@@ -92,6 +93,7 @@ class Studio:
         self.atlas = self._open_atlas(library_folder)
         self._oddities: ByteCache[float] = ByteCache(ODDITIES_KEPT)
         self._model_lock = Lock()  # one computation at a time: two would only slow each other down
+        self.school = DrivingSchool(model, lock=self._model_lock)
         self._export_lock = Lock()
         self._exports = tempfile.TemporaryDirectory(prefix="lawm-explorer-")
 

@@ -17,7 +17,7 @@ cli > training, evaluation > checkpoint > model > models, planning, worlds > vid
 """
 
 from lawm_core.checkpoint import fingerprint, list_models, load_model, save_model
-from lawm_core.contracts import CheckpointError, Clip, Rollout, Transfer, VideoError
+from lawm_core.contracts import CheckpointError, Clip, Plan, Rollout, Transfer, VideoError
 from lawm_core.evaluation.library import ActionLibrary, load_library
 from lawm_core.evaluation.meaning import say_motion
 from lawm_core.evaluation.paper import paper_ratios
@@ -26,6 +26,11 @@ from lawm_core.evaluation.recipe import ClipReference, Recipe, content_hash, fil
 from lawm_core.evaluation.script import ActionScript, ScriptStep, Term, read_script
 from lawm_core.evaluation.transfer import apply_actions, transfer, try_actions
 from lawm_core.model import LatentActionModel, ModelConfig
+from lawm_core.models.controller import ControllerConfig
+from lawm_core.planning.cem import CemConfig, free_search, plan_by_cem, search_by_cem, steady_search
+from lawm_core.planning.dynamics import WorldModelDynamics
+from lawm_core.planning.objectives import GoalState
+from lawm_core.planning.present import Present
 from lawm_core.video.files import read_clip, write_clip
 from lawm_core.video.film import enlarge
 from lawm_core.worlds.robots import build_robot
@@ -34,11 +39,16 @@ from lawm_core.worlds.simulator import SimulatorError
 __all__ = [
     "ActionLibrary",
     "ActionScript",
+    "CemConfig",
     "CheckpointError",
     "Clip",
     "ClipReference",
+    "ControllerConfig",
+    "GoalState",
     "LatentActionModel",
     "ModelConfig",
+    "Plan",
+    "Present",
     "Recipe",
     "Rollout",
     "ScriptStep",
@@ -46,22 +56,27 @@ __all__ = [
     "Term",
     "Transfer",
     "VideoError",
+    "WorldModelDynamics",
     "apply_actions",
     "build_robot",
     "content_hash",
     "enlarge",
     "film",
     "fingerprint",
+    "free_search",
     "lanes",
     "list_models",
     "load_library",
     "load_model",
     "paper_ratios",
     "perform",
+    "plan_by_cem",
     "read_clip",
     "read_script",
     "save_model",
     "say_motion",
+    "search_by_cem",
+    "steady_search",
     "transfer",
     "try_actions",
     "umap_places",

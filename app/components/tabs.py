@@ -13,7 +13,8 @@ import gradio as gr
 from app.components import build_piece
 
 VIEWS = {
-    "transfer": "Transfer", "action-map": "Action map", "compose": "Compose", "capacity": "Capacity", "about": "About",
+    "transfer": "Transfer", "action-map": "Action map", "compose": "Compose", "capacity": "Capacity",
+    "drive": "Drive and plan", "about": "About",
 }  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,8 +62,10 @@ def build_compose_tab(studio: Studio) -> ComposeParts:
 # ---- wiring ---------------------------------------------------------------------------------------------------------
 
 
-def wire_compose_tab(parts: ComposeParts, on_map: MapParts | None, selection: Selection, studio: Studio) -> None:
-    """Every change of the script, the target or the setting plays it."""
+def wire_compose_tab(
+    parts: ComposeParts, on_map: MapParts | None, selection: Selection, studio: Studio, elsewhere: Sequence = ()
+) -> None:
+    """Every change of the script, the target or the setting plays it; so do events elsewhere that write one."""
     play = name_play(studio)
     playing = {
         "inputs": [parts.script, *selection.target.inputs],
@@ -82,6 +84,7 @@ def wire_compose_tab(parts: ComposeParts, on_map: MapParts | None, selection: Se
     adding = {"outputs": [selection.message, parts.script], "show_progress": "hidden", **PRIVATE}
     dial = [selection.family, selection.capacity]
     additions = [
+        *elsewhere,
         parts.script.select(name_add_prototype(studio), [parts.script, *dial], **adding),
         parts.from_source.click(
             name_add_source(studio), [parts.script, *selection.source.inputs, *dial], **adding, **MODEL_QUEUE

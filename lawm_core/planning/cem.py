@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -75,18 +75,29 @@ def straight_search(mean_K: Tensor, spread_K: Tensor, limit_K: Tensor, steps: in
     return Search(mean_P=mean_K, spread_P=spread_K, low_P=-limit_P, high_P=limit_P, shape=shape)
 
 
-def plan_by_cem(
-    dynamics: Dynamics,
-    objective: Objective,
-    search: Search,
-    config: CemConfig,
-    generator: Generator,
-    progress: Callable[[int, Plan], None] | None = None,
-) -> Plan:
-    """The best plan met. The mean of what is drawn is itself always among the samples.
+def steady_search(mean_K: Tensor, spread_K: Tensor, limit_K: Tensor, steps: int) -> Search:
+    """One action again and again: straight ahead, or along an arc."""
+    return Search(
+        mean_P=mean_K,
+        spread_P=spread_K,
+        low_P=-limit_K,
+        high_P=limit_K,
+        shape=lambda parameter_SP: parameter_SP[:, None].expand(-1, steps, -1),
+    )
 
-    progress(iteration, plan so far), from 1 on; what it raises ends the search. The same for the same generator state.
-    """
+
+def plan_by_cem(
+    dynamics: Dynamics, objective: Objective, search: Search, config: CemConfig, generator: Generator
+) -> Plan:
+    """The best plan met. The same for the same generator state."""
+    *_, found = search_by_cem(dynamics, objective, search, config, generator)
+    return found
+
+
+def search_by_cem(
+    dynamics: Dynamics, objective: Objective, search: Search, config: CemConfig, generator: Generator
+) -> Iterator[Plan]:
+    """The plan so far after each iteration: whoever asks may stop. The mean of what is drawn is always tried too."""
     mean_P, spread_P = search.mean_P.clone(), search.spread_P.clone()
     best_cost, best_P, costs, means = float("inf"), mean_P, [], []
     for iteration in range(config.iterations):
@@ -106,7 +117,7 @@ def plan_by_cem(
             best_cost, best_P = cost_E[0].item(), elite_EP[0]
         costs.append(best_cost)
         means.append(cost_E.mean().item())
-        found = Plan(
+        yield Plan(
             action_HK=search.shape(best_P[None])[0],
             cost=best_cost,
             cost_I=tuple(costs),
@@ -114,6 +125,3 @@ def plan_by_cem(
             elite_EHK=search.shape(elite_EP),
             elite_cost_E=cost_E,
         )
-        if progress:
-            progress(iteration + 1, found)
-    return found

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from app.driving import KEPT, MOST_STEPS, DrivingSchool, Simulators
+from app.driving import KEPT, MOST_STEPS, SHOWN_ENDS, DrivingSchool, Simulators
 from lawm_core.model import LatentActionModel
 from lawm_core.models.controller import ControllerConfig
 from tests.conftest import TINY_BLOCK, shake, tiny_config
@@ -126,3 +126,34 @@ def test_a_drive_ends_where_a_script_would(school):
     made = drive(school, *[RIGHT] * MOST_STEPS, world=False)
     with pytest.raises(ValueError, match=f"at most {MOST_STEPS} steps"):
         school.step(made, RIGHT)
+
+
+def test_looking_again_forgets_what_was_foretold(school):
+    made = drive(school, RIGHT, RIGHT, LEFT)
+    seen = school.look(made)
+    assert seen.told == () and torch.equal(seen.truth[-1], made.truth[-1])
+    fresh = school.begin(seen.frames[0], "toy", "noisy", 1.0)
+    assert torch.equal(seen.kept[-1].state_BND, fresh.kept[-1].state_BND)
+    assert torch.equal(school.step(seen, LEFT).truth[-1], school.step(made, LEFT).truth[-1])
+    assert torch.equal(school.undo(school.step(seen, LEFT)).kept[-1].state_BND, seen.kept[-1].state_BND)
+
+
+def test_looking_ahead_moves_nothing(school):
+    made = drive(school, RIGHT)
+    goal_CHW = school.look_ahead(made)
+    assert goal_CHW.shape == (3, 32, 32)
+    assert torch.equal(school.step(made, LEFT).truth[-1], drive(school, RIGHT, LEFT).truth[-1])
+    with pytest.raises(ValueError, match="no simulated scene"):
+        school.look_ahead(drive(school, RIGHT, world=False))
+
+
+def test_a_plan_comes_round_by_round_and_within_limits(school):
+    made = drive(school, world=False)
+    rounds = list(school.plan(made, torch.rand(3, 32, 32)))
+    found, ends, iterations = rounds[-1]
+    assert len(rounds) == iterations and [len(plan.cost_I) for plan, _, _ in rounds] == list(range(1, iterations + 1))
+    assert found.action_HK.shape == (8, 2) and (found.action_HK.abs() <= torch.tensor([1.0, 0.5])).all()
+    assert len(ends) == SHOWN_ENDS and ends[0].shape == (3, 32, 32)
+    for told_K in found.action_HK.tolist():
+        made = school.step(made, told_K)
+    assert torch.allclose(made.frames[-1], ends[0], atol=0.05)  # what was planned is what is then driven

@@ -6,6 +6,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,16 +23,22 @@ QUIET = (
 
 
 @pytest.fixture(scope="session")
-def address(tmp_path_factory) -> str:
+def address(tmp_path_factory) -> Iterator[str]:
     """Where the app answers, started on a free port with the model and the gallery that it ships."""
-    folder = tmp_path_factory.mktemp("app")
+    with served(tmp_path_factory.mktemp("app")) as found:
+        yield found
+
+
+@contextmanager
+def served(folder: Path, *options: str) -> Iterator[str]:
+    """The app with these options, as long as it is wanted."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log = folder / "app.log"
     with log.open("w") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "app", "--port", str(port)],
+            [sys.executable, "-m", "app", "--port", str(port), *options],
             cwd=ROOT,
             stdout=out,
             stderr=subprocess.STDOUT,
@@ -73,6 +81,11 @@ def browser() -> Browser:
 @pytest.fixture
 def open_page(browser, address):
     """A function that opens the page with its first result; at the end nothing may have gone wrong in silence."""
+    yield from pages(browser, address)
+
+
+def pages(browser: Browser, address: str) -> Iterator:
+    """What `open_page` is, for the app at an address."""
     contexts, wrongs = [], []
 
     def open_at(width: int = 1280, height: int = 900, scheme: str = "light", link: str = "") -> Page:

@@ -5,7 +5,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from lawm_core.planning.cem import CemConfig, Search, free_search, plan_by_cem, straight_search
+from lawm_core.planning.cem import (
+    CemConfig,
+    Search,
+    free_search,
+    plan_by_cem,
+    search_by_cem,
+    steady_search,
+    straight_search,
+)
 from lawm_core.planning.objectives import GoalState
 
 
@@ -89,15 +97,17 @@ def test_a_proposal_may_draw_the_first_plans():
     assert torch.equal(world.asked[0], torch.full((12, 1, 2), 4.0))
 
 
-def test_a_search_can_be_stopped():
-    def stop(iteration, found):
-        if iteration == 2:
-            raise KeyboardInterrupt
-
+def test_a_search_goes_on_only_while_it_is_asked():
     world = Line()
-    with pytest.raises(KeyboardInterrupt):
-        plan_by_cem(world, GoalState(torch.ones(1, 2)), free_search(torch.ones(2), 2), CemConfig(), seeded(), stop)
-    assert len(world.asked) == 2
+    rounds = search_by_cem(world, GoalState(torch.ones(1, 2)), free_search(torch.ones(2), 2), CemConfig(), seeded())
+    found = [next(rounds), next(rounds)]
+    assert len(world.asked) == 2 and [len(plan.cost_I) for plan in found] == [1, 2]
+    assert found[1].cost <= found[0].cost
+
+
+def test_a_steady_plan_repeats_itself():
+    search = steady_search(torch.tensor([0.2, 0.0]), torch.ones(2), torch.tensor([0.4, 0.1]), 5)
+    assert torch.equal(search.shape(torch.tensor([[0.3, 0.05]])), torch.tensor([0.3, 0.05]).expand(1, 5, 2))
 
 
 @pytest.mark.parametrize("wrong", [{"elites": 0}, {"elites": 301}, {"iterations": 0}])

@@ -1,0 +1,137 @@
+"""Driving and planning by hand: keys, undo, a goal, a plan, a plan that is cancelled, and a script of it all."""
+
+import re
+
+import pytest
+import torch
+from playwright.sync_api import expect
+
+from lawm_core.checkpoint import load_model, save_model
+from lawm_core.models.controller import ControllerConfig
+from tests.browser.conftest import pages, served
+
+
+@pytest.fixture(scope="module")
+def driving_address(tmp_path_factory):
+    """The app with the shipped model, given controllers for both robots that nobody has trained."""
+    folder = tmp_path_factory.mktemp("driving")
+    torch.manual_seed(0)
+    model = load_model()
+    arm, rover = ("dx", "dy", "dz", "gripper"), ("dx", "dy", "dyaw")
+    for name, numbers in (("arm", arm), ("rover", rover)):
+        count = len(numbers)
+        about = {"names": numbers, "units": ("m",) * count, "mean": (0.0,) * count}
+        model.add_robot(name, ControllerConfig(**about, limits=(0.1,) * count, spread=(0.05,) * count))
+    save_model(model, folder / "model", half=True)
+    with served(folder, "--model", str(folder / "model")) as address:
+        yield address
+
+
+@pytest.fixture
+def open_drive(browser, driving_address):
+    for open_page in pages(browser, driving_address):
+
+        def begin(robot: str, open_page=open_page):
+            page = open_page()
+            page.get_by_role("tab", name="Drive and plan").click()
+            page.locator(f"#robot input[value={robot}]").check()
+            page.click("#begin-drive")
+            page.wait_for_selector("#drive [data-drive]")
+            return page
+
+        yield begin
+
+
+def steps(page) -> int:
+    return int(page.get_attribute("#drive .drive", "data-steps"))
+
+
+def wait_for_steps(page, count: int) -> None:
+    page.wait_for_function(f"Number(document.querySelector('#drive .drive').dataset.steps) === {count}")
+
+
+def drive(page, key: str, times: int) -> None:
+    """So many taps, each after the answer to the last."""
+    page.focus("#drive .drive")
+    for _ in range(times):
+        before = steps(page)
+        page.keyboard.press(key)
+        wait_for_steps(page, before + 1)
+
+
+def picture(page, lane: str) -> str:
+    return page.evaluate(f"document.querySelector('#drive [data-lane={lane}] canvas').toDataURL()")
+
+
+def test_ten_steps_with_keys_and_back(open_drive):
+    page = open_drive("rover")
+    first = picture(page, "truth")
+    drive(page, "ArrowUp", 6)
+    drive(page, "ArrowLeft", 4)
+    expect(page.locator(".drive-count")).to_contain_text("10 of 64 steps")
+    assert picture(page, "truth") != first
+    for count in range(9, -1, -1):
+        page.keyboard.press("Backspace")
+        wait_for_steps(page, count)
+    expect(page.locator("#drive .drive-undo")).to_be_disabled()
+    assert picture(page, "truth") == first
+
+
+def test_a_held_key_goes_on_until_it_is_let_go(open_drive):
+    page = open_drive("arm")
+    page.focus("#drive .drive")
+    page.keyboard.down("w")
+    page.wait_for_function("Number(document.querySelector('#drive .drive').dataset.steps) >= 5")
+    page.keyboard.up("w")
+    page.wait_for_timeout(800)
+    stood = steps(page)
+    page.wait_for_timeout(800)
+    assert steps(page) == stood
+    page.get_by_role("button", name="open", exact=False).first.press("Enter")
+    wait_for_steps(page, stood + 1)
+
+
+def test_a_plan_to_a_goal_and_doing_it(open_drive):
+    page = open_drive("arm")
+    expect(page.locator("#run-plan")).to_be_disabled()
+    page.click("#take-goal")
+    expect(page.locator("#plan .plan-goal-picture")).to_have_attribute("src", re.compile("^data:image"))
+    page.click("#run-plan")
+    page.wait_for_selector('#plan .plan[data-iteration="6"]')
+    expect(page.locator("#plan .plan-said")).to_contain_text("6 of 6 iterations")
+    assert page.locator("#plan .plan-ends img").count() == 5 and page.locator("#plan .plan-steps tr").count() == 4
+    expect(page.locator("#do-plan")).to_be_enabled()
+    page.click("#do-plan")
+    wait_for_steps(page, 3)
+
+
+def test_a_plan_can_be_cancelled_and_the_page_goes_on(open_drive):
+    page = open_drive("rover")
+    page.click("#take-goal")
+    expect(page.locator("#run-plan")).to_be_enabled()
+    page.click("#run-plan")
+    page.click("#cancel-plan")
+    expect(page.locator("#cancel-plan")).to_be_hidden()
+    drive(page, "ArrowUp", 1)
+    page.click("#run-plan")
+    page.wait_for_selector('#plan .plan[data-iteration="4"]')
+
+
+def test_a_drive_opens_as_a_script(open_drive):
+    page = open_drive("rover")
+    drive(page, "ArrowUp", 3)
+    page.click("#record-drive")
+    expect(page.locator("#pane-compose")).to_be_visible()
+    expect(page.locator("#script .script-step")).to_have_count(3)
+    page.wait_for_selector("#script-lanes [data-result]")  # and it plays
+    expect(page.locator("#script .script-step").first).to_contain_text("rover, step 1")
+
+
+def test_a_drive_may_begin_in_the_targets_first_frame(open_drive):
+    page = open_drive("rover")
+    page.get_by_label("the target's first frame").check()
+    page.click("#begin-drive")
+    expect(page.locator("#drive [data-lane=truth]")).to_be_hidden()
+    drive(page, "ArrowUp", 2)
+    page.click("#take-goal")
+    expect(page.locator("#message")).to_contain_text("no simulated scene")
