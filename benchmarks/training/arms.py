@@ -79,5 +79,8 @@ def train_arm(
     source = PairSource(dataclasses.replace(stage.batch, clips=clips, **(batch or {})), world, model.device, seed=0)
     aim = LatentActionObjective(model, LatentActionConfig(family="noisy", **(objective or {})))
     with tempfile.TemporaryDirectory() as folder:
-        Trainer(aim, source, dataclasses.replace(stage.trainer, steps=steps), folder).run()
+        trainer = Trainer(aim, source, dataclasses.replace(stage.trainer, steps=steps), folder)
+        trainer.run()
+    if trainer.step < steps:  # a run that was told to stop ends early: nothing may be measured on it
+        raise SystemExit(f"stopped at step {trainer.step} of {steps}; this arm is not kept.")
     return model.eval().requires_grad_(False)
