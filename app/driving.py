@@ -68,7 +68,7 @@ class Simulators:
             self.next += 1
             self.worlds[self.next] = (world, [world.save()])
             while len(self.worlds) > WORLDS_OPEN:
-                self.worlds.pop(min(self.worlds))[0].close()
+                self.worlds.pop(next(iter(self.worlds)))[0].close()
             return self.next, frame_CHW
 
         return self.thread.submit(act).result()
@@ -76,31 +76,32 @@ class Simulators:
     def step(self, number: int, at: int, told: Sequence[float]) -> Tensor | None:
         """Does an action after the first `at` ones; the next frame_CHW, or none where the world is gone."""
 
-        def act() -> Tensor | None:
-            if number not in self.worlds or at >= len(self.worlds[number][1]):
-                return None
-            world, moments = self.worlds[number]
-            world.restore(moments[at])
+        def act(world: Any, moments: list) -> Tensor:
             frame_CHW = world.step(np.asarray(told))
-            self.worlds[number] = (world, [*moments[: at + 1], world.save()])
+            moments[at + 1 :] = [world.save()]
             return frame_CHW
 
-        return self.thread.submit(act).result()
+        return self._at(number, at, act)
 
     def look_ahead(self, number: int, at: int, steps: int) -> Tensor | None:
         """The frame_CHW that a demonstrator comes to after the first `at` actions; none where the world is gone."""
 
-        def act() -> Tensor | None:
+        def act(world: Any, moments: list) -> Tensor:
+            return [world.step(action_K) for action_K in world.demonstrate(steps)][-1]
+
+        return self._at(number, at, act)
+
+    def _at(self, number: int, at: int, act: Callable[[Any, list], Tensor]) -> Tensor | None:
+        """What `act` makes of a world as it was after `at` actions; that world is now the last used one."""
+
+        def go() -> Tensor | None:
             if number not in self.worlds or at >= len(self.worlds[number][1]):
                 return None
-            world, moments = self.worlds[number]
+            world, moments = self.worlds[number] = self.worlds.pop(number)
             world.restore(moments[at])
-            frame_CHW = None
-            for action_K in world.demonstrate(steps):
-                frame_CHW = world.step(action_K)
-            return frame_CHW
+            return act(world, moments)
 
-        return self.thread.submit(act).result()
+        return self.thread.submit(go).result()
 
     def close(self) -> None:
         """Lets every world go."""
@@ -121,7 +122,7 @@ class DrivingSchool:
     @property
     def robots(self) -> tuple[str, ...]:
         """Robots whose known actions the model understands."""
-        return tuple(name for name, config in self.model.config.robots.items() if config.kind == "attention")
+        return self.model.robots
 
     def begin(self, frame_CHW: Tensor, robot: str, family: str, capacity: float) -> Drive:
         """A drive from any picture, at the model's size."""
@@ -191,22 +192,17 @@ class DrivingSchool:
         ahead_CHW = None
         if drive.world is not None:
             ahead_CHW = self.simulators.look_ahead(
-                drive.world, drive.before + len(drive.told), self.plan_steps(drive.robot)
+                drive.world, drive.before + len(drive.told), lawm.plan_steps(drive.robot)
             )
         if ahead_CHW is None:
             raise ValueError("This drive has no simulated scene to look ahead in; take another goal.")
         return lawm.enlarge(ahead_CHW[None], self.model.frame_size)[0]
 
-    @staticmethod
-    def plan_steps(robot: str) -> int:
-        """How many steps a plan has: as in the paper, three for an arm and eight for what drives."""
-        return 3 if robot == "arm" else 8
-
     def plan(self, drive: Drive, goal_CHW: Tensor) -> Iterator[tuple[lawm.Plan, list[Tensor], int]]:
         """Searches a way from where the drive is to a goal picture: the plan so far, where its best candidates lead
         (frames, the best first), and how many iterations there are; one after each iteration.
         """
-        config, steps = self.model.robot(drive.robot), self.plan_steps(drive.robot)
+        config, steps = self.model.robot(drive.robot), lawm.plan_steps(drive.robot)
         limit_K = torch.tensor(config.limits)
         search = lawm.free_search(limit_K, steps)
         if drive.robot != "arm":
@@ -234,5 +230,5 @@ class DrivingSchool:
 
     @staticmethod
     def _take(present: lawm.Present, action: tuple[float, ...]) -> tuple[lawm.Present, Tensor]:
-        told_1K = torch.tensor([action], device=present.state_BND.device)
-        return present.step(told_1K), present.latent(told_1K)[0].float()
+        latent_1A = present.latent(torch.tensor([action], device=present.state_BND.device))
+        return present.act(latent_1A), latent_1A[0]

@@ -13,7 +13,8 @@ H steps, E elites, I iterations, R resamples, X merged axes, Y what is foretold 
 every clip, frame and token.
 
 Layers, each may import those to its right only (a test holds it):
-cli > training, evaluation > checkpoint > model > models, planning, worlds > video > contracts, runtime, schema.
+cli, commands > training, evaluation > checkpoint > model > models, planning, worlds > video > contracts, runtime,
+schema.
 """
 
 from lawm_core.checkpoint import fingerprint, list_models, load_model, save_model
@@ -27,7 +28,7 @@ from lawm_core.evaluation.script import ActionScript, ScriptStep, Term, read_scr
 from lawm_core.evaluation.transfer import apply_actions, transfer, try_actions
 from lawm_core.model import LatentActionModel, ModelConfig
 from lawm_core.models.controller import ControllerConfig
-from lawm_core.planning.cem import CemConfig, free_search, plan_by_cem, search_by_cem, steady_search
+from lawm_core.planning.cem import CemConfig, free_search, plan_by_cem, plan_steps, search_by_cem, steady_search
 from lawm_core.planning.dynamics import WorldModelDynamics
 from lawm_core.planning.objectives import GoalState
 from lawm_core.planning.present import Present
@@ -71,6 +72,7 @@ __all__ = [
     "paper_ratios",
     "perform",
     "plan_by_cem",
+    "plan_steps",
     "read_clip",
     "read_script",
     "save_model",

@@ -81,6 +81,11 @@ class LatentActionModel(nn.Module):
         return tuple(name for name in self.members if name in REFERENCES)
 
     @property
+    def robots(self) -> tuple[str, ...]:
+        """Robots whose known actions the model understands where it sees them done."""
+        return tuple(name for name, config in self.config.robots.items() if config.kind == "attention")
+
+    @property
     def frames_per_second(self) -> float:
         """The rate of the clips it was trained on."""
         return self.config.frames_per_second

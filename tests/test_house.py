@@ -17,7 +17,7 @@ CODE = [p for room in ("lawm_core", "app") for p in sorted((ROOT / room).rglob("
 # Left may import right (and its own layer), never the reverse.
 LAYERS = [
     ["app"],
-    ["lawm_core.cli", "lawm_core.__main__"],
+    ["lawm_core.cli", "lawm_core.commands", "lawm_core.__main__"],
     ["lawm_core.training", "lawm_core.evaluation"],
     ["lawm_core.checkpoint"],
     ["lawm_core.model"],

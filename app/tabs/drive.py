@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from itertools import count
 
 import gradio as gr
@@ -35,7 +35,7 @@ class Visit:
     number: str = ""
     drive: Drive | None = None
     goal: Goal | None = None
-    plan: lawm.Plan | None = field(default=None)
+    plan: lawm.Plan | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,11 +159,11 @@ class DriveHandlers:
 
     def step(self, visit: Visit, event: gr.EventData) -> tuple:
         """One action."""
-        return self._move(visit, event.drive, lambda: self.school.step(visit.drive, event.told))
+        return self._move(visit, event, lambda: self.school.step(visit.drive, event.told))
 
     def undo(self, visit: Visit, event: gr.EventData) -> tuple:
         """One action less."""
-        return self._move(visit, event.drive, lambda: self.school.undo(visit.drive))
+        return self._move(visit, event, lambda: self.school.undo(visit.drive))
 
     def look(self, visit: Visit) -> tuple:
         """The simulator's picture as the new first frame."""
@@ -171,15 +171,14 @@ class DriveHandlers:
             return (gr.skip(),) * 4
         return self._guarded(lambda: self._moved(visit, self.school.look(visit.drive)), 4)
 
-    def _move(self, visit: Visit, number: object, act: Callable[[], Drive]) -> tuple:
-        if visit.drive is None or number != visit.number:
+    def _move(self, visit: Visit, event: gr.EventData, act: Callable[[], Drive]) -> tuple:
+        if visit.drive is None or getattr(event, "drive", None) != visit.number:
             return (gr.skip(),) * 4
         return self._guarded(lambda: self._moved(visit, act()), 4)
 
     def _moved(self, visit: Visit, drive: Drive) -> tuple:
-        visit = Visit(number=visit.number, drive=drive, goal=visit.goal, plan=visit.plan)
         screen, recordable = drive_value(drive, visit.number), gr.update(interactive=bool(drive.told))
-        return message_value(), visit, screen, recordable
+        return message_value(), replace(visit, drive=drive), screen, recordable
 
     def take_goal(self, kind: str, *rest: object) -> tuple:
         """A goal picture: what a demonstrator makes of the simulated scene from here, or the source's first frame."""
@@ -194,7 +193,7 @@ class DriveHandlers:
             else:
                 goal = Goal(frame_CHW=self.school.look_ahead(visit.drive), about="a few steps ahead of here")
             ready = gr.update(interactive=True), gr.update(interactive=False)
-            return message_value(), Visit(number=visit.number, drive=visit.drive, goal=goal), plan_value(goal), *ready
+            return message_value(), replace(visit, goal=goal, plan=None), plan_value(goal), *ready
 
         return self._guarded(act, 5)
 
@@ -210,7 +209,7 @@ class DriveHandlers:
             for found, ends, iterations in self.school.plan(drive, visit.goal.frame_CHW):
                 progress(len(found.cost_I) / iterations, desc=f"iteration {len(found.cost_I)} of {iterations}")
                 value = plan_value(visit.goal, config, found, ends, iterations)
-                planned = Visit(number=visit.number, drive=drive, goal=visit.goal, plan=found)
+                planned = replace(visit, drive=drive, plan=found)
                 done = len(found.cost_I) == iterations
                 button = hidden if done else gr.skip()
                 yield message_value(), planned, screen, value, button, gr.update(interactive=done)
@@ -223,10 +222,9 @@ class DriveHandlers:
             if visit.drive is None or visit.plan is None:
                 raise ValueError("There is no plan to do yet.")
             for told_K in visit.plan.action_HK.tolist():
-                visit = Visit(
-                    number=visit.number, drive=self.school.step(visit.drive, told_K), goal=visit.goal, plan=visit.plan
-                )
-                yield message_value(), visit, drive_value(visit.drive, visit.number), gr.update(interactive=True)
+                drive = self.school.step(visit.drive, told_K)
+                visit = replace(visit, drive=drive)
+                yield self._moved(visit, drive)
         except Exception as error:
             yield message_value(tell(error)), gr.skip(), gr.skip(), gr.skip()
 

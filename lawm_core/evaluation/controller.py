@@ -35,11 +35,10 @@ def measure_controller(bench: Bench, progress: Progress) -> SuiteResult:
             told, shown = score_controllers(bench, robot, pieces, state_BTND, setting)
             scores += told
             if setting.capacity == bench.config.capacities[-1]:
-                first = bench.show(state_BTND[:1, :1], shown[:1])
-                lanes = torch.cat(
-                    (pieces.frame_BTCHW[:1].to(first), torch.cat((pieces.frame_BTCHW[:1, :1].to(first), first), 1))
-                )
-                pictures[f"{robot}, {setting.family}: as it went, and under its known actions"] = lanes
+                real_1TCHW = pieces.frame_BTCHW[:1].to(bench.model.device)
+                driven_1TCHW = torch.cat((real_1TCHW[:, :1], bench.show(state_BTND[:1, :1], shown[:1])), dim=1)
+                title = f"{robot}, {setting.family}: as it went, and under its known actions"
+                pictures[title] = torch.cat((real_1TCHW, driven_1TCHW))
     return SuiteResult(scores=scores, pictures=pictures)
 
 
@@ -67,12 +66,6 @@ def score_controllers(
 
 def drive(bench: Bench, first_B1ND: Tensor, known_BUK: Tensor, robot: str, setting: Setting) -> Tensor:
     """The states that follow one state under known actions, each told in the state it meets: future_BUND."""
-    parts = []
-    for state_B1ND, known in zip(first_B1ND.split(16), known_BUK.split(16), strict=True):
-        now = bench.model.begin(state_B1ND, robot=robot, bf16=False, **setting.arguments())
-        states = []
-        for told_BK in known.unbind(dim=1):
-            now = now.step(told_BK)
-            states.append(now.state_BND)
-        parts.append(torch.stack(states, dim=1))
-    return torch.cat(parts)
+    parts = zip(first_B1ND.split(16), known_BUK.split(16), strict=True)
+    begin = lambda state_B1ND: bench.model.begin(state_B1ND, robot=robot, bf16=False, **setting.arguments())
+    return torch.cat([begin(state_B1ND).follow(known) for state_B1ND, known in parts])

@@ -59,10 +59,10 @@ def paper_ratios(suite: str) -> dict[str, tuple[float, float]]:
     return {family: (both[family, "low"], both[family, "high"]) for family in families}
 
 
-def beside(suite: str, family: str | None, capacity: float | None, ends: tuple[float, float, float]) -> str:
+def beside(suite: str, family: str | None, capacity: float | None, ends: tuple[float, ...]) -> str:
     """The paper's figure for a setting at an end or the middle of the dial, or nothing. ends: low, middle, high."""
-    # The high end last: where only two capacities are measured, the middle one is the same.
-    end = dict(zip(ends, ("low", "middle", "high"), strict=True)).get(-1.0 if capacity is None else capacity)
+    # The high end last: where fewer than three capacities are measured, it is the middle one too.
+    end = {ends[0]: "low", ends[len(ends) // 2]: "middle", ends[-1]: "high"}.get(-1.0 if capacity is None else capacity)
     if suite in PRINTED:
         return PRINTED[suite].get((family, end), "")
     if suite == "leakage" and (family, end) in LEAKAGE:

@@ -17,14 +17,12 @@ from lawm_core.evaluation.scores import Progress, Score, SuiteResult, mean_score
 from lawm_core.evaluation.trajectories import trajectory_errors
 from lawm_core.model import LatentActionModel
 from lawm_core.models.controller import ControllerConfig
-from lawm_core.planning.cem import CemConfig, Search, free_search, plan_by_cem, straight_search
+from lawm_core.planning.cem import CemConfig, Search, free_search, plan_by_cem, plan_steps, straight_search
 from lawm_core.planning.dynamics import WorldModelDynamics
 from lawm_core.planning.objectives import GoalState
 from lawm_core.worlds.episodes import Labelled
 from lawm_core.worlds.rover import moved
 
-ARM_STEPS, ROVER_STEPS = 3, 8
-LABELLED = "labelled"  # a rival's world model, which was told known actions from its start
 PICTURED = 4
 ROVER_SAMPLES = 120  # NWM's protocol: one iteration of these, the first ways drawn as the data's own are
 Measure = Callable[[Tensor, Labelled], dict[str, Tensor]]  # plan_BHK and what was done, to figures a clip
@@ -34,15 +32,15 @@ Measure = Callable[[Tensor, Labelled], dict[str, Tensor]]  # plan_BHK and what w
 def measure_planning_arm(bench: Bench, progress: Progress) -> SuiteResult:
     """`delta_xyz`: |sum planned - sum true|, summed over x, y, z, in metres, over episodes of 4 frames; `relative`:
     over that of the planner that stays where it is. Rows zero and random stand beside the settings,
-    and labelled and policy where the bench has such baselines.
+    and the rivals' where the bench has baselines.
     """
     config = bench.config
     search = CemConfig(
         samples=config.plan_samples, elites=min(10, config.plan_samples), iterations=config.plan_iterations
     )
     return measure_planning(
-        bench, progress, "arm", ARM_STEPS, search, arm_errors,
-        lambda robot: free_search(torch.tensor(robot.limits), ARM_STEPS),
+        bench, progress, "arm", search, arm_errors,
+        lambda robot: free_search(torch.tensor(robot.limits), plan_steps("arm")),
     )  # fmt: skip
 
 
@@ -54,39 +52,39 @@ def measure_planning_rover(bench: Bench, progress: Progress) -> SuiteResult:
 
     def ways(robot: ControllerConfig) -> Search:
         mean_K, spread_K, limit_K = (torch.tensor(x) for x in (robot.mean, robot.spread, robot.limits))
-        return straight_search(mean_K, spread_K, limit_K, ROVER_STEPS)
+        return straight_search(mean_K, spread_K, limit_K, plan_steps("rover"))
 
-    return measure_planning(bench, progress, "rover", ROVER_STEPS, search, rover_errors, ways)
+    return measure_planning(bench, progress, "rover", search, rover_errors, ways)
 
 
 def measure_planning(
-    bench: Bench, progress: Progress, name: str, steps: int, cem: CemConfig, measure: Measure,
+    bench: Bench, progress: Progress, name: str, cem: CemConfig, measure: Measure,
     build_search: Callable[[ControllerConfig], Search],
 ) -> SuiteResult:  # fmt: skip
     """Plans for every episode at every setting, and what they miss by; the yardsticks' rows first."""
     if name not in bench.labelled:
         raise ValueError(f"this suite plans for {name}; a folder of its labelled episodes is needed.")
     search = build_search(bench.model.robot(name))
-    pieces = bench.labelled[name].windows(steps + 1, bench.config.episodes, bench.config.seed)
+    pieces = bench.labelled[name].windows(plan_steps(name) + 1, bench.config.episodes, bench.config.seed)
     planner = Planner(name, pieces, search, cem, bench.config.seed)
     still_B = measure(torch.zeros_like(pieces.action_BUK), pieces)
     scores = rows(still_B, still_B, family="zero")
     scores += rows(measure(planner.by_chance(), pieces), still_B, family="random")
     pictures: dict[str, Tensor] = {}
     settings = list(bench.settings(bench.config.ends))
-    rivals = [Setting(family, None) for family in (LABELLED, "policy") if name in bench.baselines]
-    for i, setting in enumerate([*rivals, *settings]):
-        model = bench.baselines[name] if setting.capacity is None else bench.model
+    searched = [(bench.model, planner.encode(bench.model), setting) for setting in settings]
+    if rival := bench.baselines.get(name):
+        ends_B2ND = planner.encode(rival)
+        scores += rows(measure(planner.by_policy(rival, ends_B2ND), pieces), still_B, family="policy")
+        searched.insert(0, (rival, ends_B2ND, Setting(rival.families[0], None)))
+    for i, (model, ends_B2ND, setting) in enumerate(searched):
 
         def tell(done: float, what: str, i: int = i, setting: Setting = setting) -> None:
-            progress((i + done) / len([*rivals, *settings]), f"{setting.family} at {setting.capacity}, {what}")
+            progress((i + done) / len(searched), f"{setting.family} at {setting.capacity}, {what}")
 
-        if setting.family == "policy":
-            plan_BHK = planner.by_policy(model)
-        else:
-            plan_BHK, shown = planner.through(model, setting, tell)
-            if setting.capacity in (None, bench.config.capacities[-1]):
-                pictures[f"{setting.family}: start, goal, where the plan leads"] = shown
+        plan_BHK, shown = planner.through(model, ends_B2ND, setting, tell)
+        if setting.capacity in (None, bench.config.capacities[-1]):
+            pictures[f"{setting.family}: start, goal, where the plan leads"] = shown
         scores += rows(measure(plan_BHK, pieces), still_B, **setting.where())
     return SuiteResult(scores=scores, pictures=pictures)
 
@@ -101,13 +99,17 @@ class Planner:
     cem: CemConfig
     seed: int
 
-    def through(self, model: LatentActionModel, setting: Setting, progress: Progress) -> tuple[Tensor, Tensor]:
+    def encode(self, model: LatentActionModel) -> Tensor:
+        """Start and goal of every piece as a model's states, ends_B2ND."""
+        return torch.cat([model.encode(f[:, [0, -1]].to(model.device)) for f in self.pieces.frame_BTCHW.split(16)])
+
+    def through(
+        self, model: LatentActionModel, ends_B2ND: Tensor, setting: Setting, progress: Progress
+    ) -> tuple[Tensor, Tensor]:
         """plan_BHK by searching a world model, and of a few clips start, goal and the plan's end as pictures."""
-        plans, lanes, clips = [], [], len(self.pieces.frame_BTCHW)
-        for b in range(clips):
+        plans, lanes, clips = [], [], len(ends_B2ND)
+        for b, ends_12ND in enumerate(ends_B2ND.split(1)):
             progress(b / clips, f"episode {b + 1} of {clips}")
-            ends_2CHW = self.pieces.frame_BTCHW[b, [0, -1]].to(model.device)
-            ends_12ND = model.encode(ends_2CHW[None])
             present = model.begin(ends_12ND[:, :1], robot=self.robot, **setting.arguments())
             dynamics, goal = WorldModelDynamics(present), GoalState(ends_12ND[0, 1])
             plan = plan_by_cem(dynamics, goal, self.search, self.cem, Generator().manual_seed(self.seed + b))
@@ -115,12 +117,11 @@ class Planner:
             if b < PICTURED:
                 end_1ND = dynamics.unroll(plan.action_HK[None])
                 shown_1CHW = model.decode(torch.cat((ends_12ND[:, :1], end_1ND[:, None]), dim=1))[:, 1]
-                lanes.append(torch.cat((ends_2CHW, shown_1CHW)))
+                lanes.append(torch.cat((self.pieces.frame_BTCHW[b, [0, -1]].to(shown_1CHW), shown_1CHW)))
         return torch.stack(plans), torch.stack(lanes)
 
-    def by_policy(self, model: LatentActionModel) -> Tensor:
+    def by_policy(self, model: LatentActionModel, ends_B2ND: Tensor) -> Tensor:
         """plan_BHK as a goal-conditioned policy answers."""
-        ends_B2ND = model.encode(self.pieces.frame_BTCHW[:, [0, -1]].to(model.device))
         return model.policies[self.robot](ends_B2ND[:, 0], ends_B2ND[:, 1]).cpu()
 
     def by_chance(self) -> Tensor:

@@ -147,9 +147,7 @@ def table_cells(
     names = list(dict.fromkeys(key[2] for key in whole))
     columns = [name for column in columns for name in fnmatch.filter(names, column)]
     settings = list(dict.fromkeys(key[:2] for key in whole if key[2] in columns))
-    capacities = config.capacities
-    ends = (capacities[0], capacities[len(capacities) // 2], capacities[-1])
-    printed = {setting: paper.beside(suite, *setting, ends) for setting in settings}
+    printed = {setting: paper.beside(suite, *setting, config.ends) for setting in settings}
     heads = [
         "family",
         "capacity",

@@ -26,6 +26,7 @@ def trajectory_errors(planned_HK: np.ndarray, true_HK: np.ndarray) -> tuple[floa
         )
 
     def way(pose_HK: np.ndarray) -> PoseTrajectory3D:
+        """H poses (x, y, ...) in metres as evo takes them: on the ground, facing nowhere, a second apart."""
         steps = len(pose_HK)
         return PoseTrajectory3D(
             positions_xyz=np.column_stack((pose_HK[:, :2], np.zeros(steps))),

@@ -10,6 +10,13 @@ from torch import Generator, Tensor
 
 from lawm_core.contracts import Dynamics, Objective, Plan
 
+PLAN_STEPS = {"arm": 3, "rover": 8}  # the paper's for manipulation and for navigation
+
+
+def plan_steps(robot: str) -> int:
+    """How many steps a robot's plans have; as many as a rover's where nobody says."""
+    return PLAN_STEPS.get(robot, PLAN_STEPS["rover"])
+
 
 @dataclass(frozen=True, kw_only=True)
 class CemConfig:

@@ -21,23 +21,16 @@ class WorldModelDynamics:
 
     def unroll(self, plan_SHK: Tensor) -> Tensor:
         """Where plans lead, end_SND."""
-        return torch.cat([self.states(part_SHK)[-1] for part_SHK in plan_SHK.split(self.chunk(plan_SHK.shape[1]))])
-
-    def states(self, plan_SHK: Tensor) -> list[Tensor]:
-        """Every state on the way, H times state_SND."""
-        now, out = self.present.expand(len(plan_SHK)), []
-        for told_SK in plan_SHK.unbind(dim=1):
-            now = now.step(told_SK)
-            out.append(now.state_BND)
-        return out
+        parts = plan_SHK.split(self.chunk(plan_SHK.shape[1]))
+        return torch.cat([self.present.expand(len(part)).follow(part)[:, -1] for part in parts])
 
     def chunk(self, steps: int) -> int:
         """How many candidates go through at once: each keeps keys and values for every layer, twice while they grow,
-        and a few widths of activations a token.
+        a few widths of activations a token, and every state on the way.
         """
         config = self.present.family.config.world_model
         tokens, state_width = self.present.state_BND.shape[1:]
         kept = min(config.window, self.present.past.frames + steps)
         cached = 2 * 2 * config.depth * kept * tokens * config.block.width
-        passing = tokens * (12 * config.block.width + 4 * state_width)
+        passing = tokens * (12 * config.block.width + (4 + steps) * state_width)
         return max(1, self.memory_bytes // (4 * (cached + passing)))

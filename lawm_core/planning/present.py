@@ -27,21 +27,34 @@ class Present:
     past: KeyValueCache
     bf16: bool = True
 
-    @torch.no_grad()
     def step(self, told_BK: Tensor) -> Present:
-        """The present after an action."""
-        state_B1ND = self.state_BND[:, None]
-        with autocast(state_B1ND.device, self.bf16):
-            action_B1A = self.latent(told_BK)[:, None]
-            next_B1ND, past = self.family.world_model(state_B1ND, action_B1A, self.capacity_B, self.past)
-        return replace(self, state_BND=next_B1ND[:, 0].float(), past=past)
+        """The present after what is told."""
+        return self.act(self.latent(told_BK))
 
+    def follow(self, told_BHK: Tensor) -> Tensor:
+        """The states after each of H steps, state_BHND."""
+        now, states = self, []
+        for told_BK in told_BHK.unbind(dim=1):
+            now = now.step(told_BK)
+            states.append(now.state_BND)
+        return torch.stack(states, dim=1)
+
+    @torch.no_grad()
     def latent(self, told_BK: Tensor) -> Tensor:
         """What the world model is told, action_BA; a controller answers for the state it is asked in."""
         if self.controller is None:
             return told_BK
-        action_BA = self.controller(told_BK[:, None], self.state_BND[:, None], self.capacity_B)[:, 0].float()
-        return self.family.bottleneck.settle(action_BA, self.capacity_B)
+        with autocast(self.state_BND.device, self.bf16):
+            action_B1A = self.controller(told_BK[:, None], self.state_BND[:, None], self.capacity_B)
+        return self.family.bottleneck.settle(action_B1A[:, 0].float(), self.capacity_B)
+
+    @torch.no_grad()
+    def act(self, action_BA: Tensor) -> Present:
+        """The present after a latent action."""
+        state_B1ND = self.state_BND[:, None]
+        with autocast(state_B1ND.device, self.bf16):
+            next_B1ND, past = self.family.world_model(state_B1ND, action_BA[:, None], self.capacity_B, self.past)
+        return replace(self, state_BND=next_B1ND[:, 0].float(), past=past)
 
     def expand(self, copies: int) -> Present:
         """The same moment `copies` times, clip by clip."""

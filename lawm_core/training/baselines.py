@@ -14,15 +14,15 @@ from lawm_core.checkpoint import load_model, save_model
 from lawm_core.model import LatentActionModel, ModelConfig
 from lawm_core.models.bottlenecks import UnconstrainedConfig
 from lawm_core.models.policy import PolicyConfig
+from lawm_core.planning.cem import plan_steps
 from lawm_core.runtime import pick_device
 from lawm_core.training.controller import LabelledConfig, LabelledSource
 from lawm_core.training.controllers import describe_robot
 from lawm_core.training.optimizers import OptimizerConfig
-from lawm_core.training.trainer import Trainer, TrainerConfig
+from lawm_core.training.trainer import Deadline, Trainer, TrainerConfig
 from lawm_core.worlds.episodes import EpisodeWorld, Labelled, build_episodes
 
 LABELLED = "labelled"  # the one family of a model of baselines
-PLAN_STEPS = {"arm": 3, "rover": 8}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,15 +102,19 @@ def train_baselines(
     cache: str | Path = "cache",
     world_steps: int = 1500,
     policy_steps: int = 1500,
+    minutes: float | None = None,
     resume: bool = False,
     device: str = "auto",
     show: bool = True,
 ) -> dict[str, float]:
-    """Trains both baselines of a robot and keeps them as a model in OUT; the last losses by name."""
+    """Trains both baselines of a robot and keeps them as a model in OUT; the last losses by name.
+
+    minutes: for both together.
+    """
     out, device = Path(out), pick_device(device)
     home = build_episodes(data, cache, shipped.frames_per_second, shipped.frame_size)
-    world, told = EpisodeWorld(home, "train"), {}
-    steps = PLAN_STEPS.get(robot, 8)
+    world, told, deadline = EpisodeWorld(home, "train"), {}, Deadline(minutes)
+    steps = plan_steps(robot)
     torch.manual_seed(0)
     model = baseline_model(shipped.to(device)).requires_grad_(True)
     model.add_robot(robot, describe_robot(robot, world, "action"))
@@ -126,7 +130,7 @@ def train_baselines(
         trainer = Trainer(objective, source, TrainerConfig(steps=count, optimizer=rates), out / f"{robot}-{name}")
         if resume:
             trainer.resume()
-        told[name] = trainer.run(show=show).get("loss", 0.0)
+        told[name] = trainer.run(deadline.minutes_left(), show=show).get("loss", 0.0)
     save_model(model, out / robot)
     return told
 

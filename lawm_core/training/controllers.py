@@ -17,7 +17,7 @@ from lawm_core.training.controller import (
     LabelledSource,
 )
 from lawm_core.training.optimizers import OptimizerConfig
-from lawm_core.training.trainer import Trainer, TrainerConfig
+from lawm_core.training.trainer import Deadline, Trainer, TrainerConfig
 from lawm_core.worlds.episodes import EpisodeWorld, build_episodes
 from lawm_core.worlds.robots import ROBOTS
 
@@ -55,13 +55,13 @@ def train_controllers(
 ) -> dict[str, float]:
     """Trains a controller for each family and kind on OUT/model and saves the model; the last distances by name.
 
-    The kind that sees the action alone is kept as ROBOT_action_only. minutes are for each controller. The recipe is
-    the paper's, with fewer and smaller batches [LAWM §3].
+    The kind that sees the action alone is kept as ROBOT_action_only. minutes: for all of them together; --resume
+    goes on later. The recipe is the paper's, with fewer and smaller batches [LAWM §3].
     """
     out, device = Path(out), pick_device(device)
     model = load_model(out / "model", device=device)
     home = build_episodes(data, cache, model.frames_per_second, model.frame_size)
-    world, told = EpisodeWorld(home, "train"), {}
+    world, told, deadline = EpisodeWorld(home, "train"), {}, Deadline(minutes)
     for kind in kinds:
         name = robot + (ACTION_ONLY if kind == "action" else "")
         config = describe_robot(robot, world, kind)
@@ -75,7 +75,7 @@ def train_controllers(
             trainer = Trainer(objective, source, plan, out / f"controller-{name}-{family}")
             if resume:
                 trainer.resume()
-            told[f"{name}-{family}"] = trainer.run(minutes, show=show).get("distance", 0.0)
+            told[f"{name}-{family}"] = trainer.run(deadline.minutes_left(), show=show).get("distance", 0.0)
             objective.trained().requires_grad_(False)
             save_model(model, out / "model")
     return told

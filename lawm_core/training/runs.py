@@ -31,10 +31,10 @@ class TrainingRun:
         cache: str | Path = "cache",
         device: str = "auto",
         show: bool = True,
-        robots: Sequence[str | Path] = (),
+        robot_video: Sequence[str | Path] = (),
         robot_share: float = 0.3,
     ) -> None:
-        """robots: LeRobotDataset folders whose video, without its labels, joins `data`; together they give
+        """robot_video: LeRobotDataset folders whose video, without its labels, joins `data`; together they give
         `robot_share` of the real clips.
         """
         if recipe not in RECIPES:
@@ -42,8 +42,8 @@ class TrainingRun:
         self.recipe: Recipe = RECIPES[recipe]()
         self.out, self.device, self.show = Path(out), pick_device(device), show
         self.world: VideoWorld | None = self._open_world(data, cache) if data else None
-        if robots:
-            self.world = self._add_robots(robots, cache, robot_share)
+        if robot_video:
+            self.world = self._add_robots(robot_video, cache, robot_share)
 
     def stages(self, name: str = "all", family: str | None = None) -> list[str]:
         """The recipe's stages in order: all, or those of one name, for one family or for every one that has it.

@@ -33,6 +33,17 @@ class TrainerConfig:
     seed: int = 0
 
 
+class Deadline:
+    """A time budget for several trainings in a row, in minutes; None is as long as it takes."""
+
+    def __init__(self, minutes: float | None) -> None:
+        self.end = None if minutes is None else time.monotonic() + 60 * minutes
+
+    def minutes_left(self) -> float | None:
+        """What the next training may take, 0 or more."""
+        return None if self.end is None else max(0.0, self.end - time.monotonic()) / 60
+
+
 class Trainer:
     """Trains an objective in `folder`, which holds state.safetensors, progress.json and log.csv.
 

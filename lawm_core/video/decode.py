@@ -13,6 +13,7 @@ import resource
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -216,9 +217,7 @@ def _decode_decord(path: str, want: Want) -> Decoded:
 
 def _decode_pyav(path: str, want: Want) -> Decoded:
     """In one pass from the nearest key frame to the last wanted moment; frames come as stored, not yet turned."""
-    import av
-
-    try:
+    with damage_refused():
         with open_container(path) as container:
             decoded = None
             if want.start_seconds > SEEK_SECONDS:
@@ -226,11 +225,20 @@ def _decode_pyav(path: str, want: Want) -> Decoded:
         if decoded is None:
             with open_container(path) as container:
                 decoded = read_window(container, want, seek=False)
-    except av.FFmpegError as error:
-        raise RefusedError(f"cannot be decoded ({_reason(error)}); the file is damaged or not a video.") from error
     if decoded is None:
         raise RefusedError("has no frame that can be decoded; the file is damaged or cut off.")
     return decoded
+
+
+@contextmanager
+def damage_refused() -> Iterator[None]:
+    """What PyAV says of a damaged file, as a RefusedError."""
+    import av
+
+    try:
+        yield
+    except av.FFmpegError as error:
+        raise RefusedError(f"cannot be decoded ({_reason(error)}); the file is damaged or not a video.") from error
 
 
 def read_window(container, want: Want, seek: bool) -> Decoded | None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lawm_core.contracts import VideoError
-from lawm_core.video.decode import DecodeLimits, RefusedError, Want, open_container, probe, read_window
+from lawm_core.video.decode import DecodeLimits, RefusedError, Want, damage_refused, open_container, probe, read_window
 from lawm_core.video.transforms import square
 
 
@@ -25,7 +25,8 @@ class OpenVideo:
             raise VideoError(f"{self.path.name} does not exist; the path of a video file is needed.")
         try:
             self.info = probe(str(self.path.resolve()), self.limits)
-            self.container = open_container(str(self.path.resolve()))
+            with damage_refused():
+                self.container = open_container(str(self.path.resolve()))
         except RefusedError as refusal:
             raise VideoError(f"{self.path.name} {refusal}") from refusal
 
@@ -37,7 +38,8 @@ class OpenVideo:
         want = Want(self.info, width, height, float(frames_per_second), num_frames, float(start_seconds), max_frames)
         try:
             # A seek that lands behind the wanted moment, as broken indices make it, is answered from the start.
-            decoded = read_window(self.container, want, seek=True) or self._from_the_start(want)
+            with damage_refused():
+                decoded = read_window(self.container, want, seek=True) or self._from_the_start(want)
         except RefusedError as refusal:
             raise VideoError(f"{self.path.name} {refusal}") from refusal
         if decoded is None:

@@ -24,7 +24,7 @@ from lawm_core.worlds.twins import procedural_textures
 DRAWN_TWICE = 2  # scenes are drawn at so many times the wanted size, then averaged: small edges stay smooth
 
 
-class SimulatorError(RuntimeError):
+class SimulatorError(ValueError):
     """The simulator cannot run here; the message says what is missing."""
 
 
@@ -74,8 +74,8 @@ def import_mujoco():
         os.environ["MUJOCO_GL"] = found[0]
     try:
         import mujoco
-    except ImportError as error:
-        raise SimulatorError(f"the simulator needs the package mujoco ({error}).") from error
+    except Exception as error:  # a way of drawing that is named but not there fails in ways of its own
+        raise SimulatorError(f"the simulator needs the package mujoco and a way to draw ({error}).") from error
     return mujoco
 
 
@@ -92,7 +92,10 @@ class Stage:
             self._paint(name, byte_HWC)
         self.data = self.mujoco.MjData(self.model)
         self.size = size
-        self.renderer = self.mujoco.Renderer(self.model, DRAWN_TWICE * size, DRAWN_TWICE * size)
+        try:
+            self.renderer = self.mujoco.Renderer(self.model, DRAWN_TWICE * size, DRAWN_TWICE * size)
+        except Exception as error:
+            raise SimulatorError(f"nothing can be drawn here by {os.environ.get('MUJOCO_GL')} ({error}).") from error
         OPEN.add(self)
         close_at_exit()
 

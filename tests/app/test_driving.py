@@ -114,6 +114,23 @@ def test_a_world_that_is_gone_leaves_the_model_driving(school):
     assert made.world is None and made.truth == () and len(made.frames) == 3
 
 
+def test_the_longest_unused_world_goes_first(school):
+    """A drive that goes on keeps its scene, however many others begin."""
+    made = drive(school)
+    for seed in range(20):
+        school.begin_simulated("toy", seed, "noisy", 1.0)
+        made = school.step(made, RIGHT if seed % 2 else LEFT)
+    assert len(made.truth) == 21
+
+
+def test_a_controller_is_asked_once_a_step(school, monkeypatch):
+    made, asked = drive(school), []
+    controller = school.model.controllers["toy"]["noisy"]
+    monkeypatch.setattr(controller, "forward", lambda *a, f=controller.forward: asked.append(1) or f(*a))
+    school.step(made, LEFT)
+    assert len(asked) == 1
+
+
 def test_actions_are_cut_to_the_robots_limits_and_nonsense_is_named(school):
     made = drive(school, (9.0, -9.0), world=False)
     assert made.told == ((1.0, -0.5),)

@@ -34,6 +34,23 @@ class Now:
     def expand(self, copies):
         return Now(self.state_BND.repeat_interleave(copies, dim=0), self.turns)
 
+    def follow(self, told_BHK):
+        now, states = self, []
+        for told_BK in told_BHK.unbind(dim=1):
+            now = now.step(told_BK)
+            states.append(now.state_BND)
+        return torch.stack(states, dim=1)
+
+
+class DeafNow(Now):
+    """What is told changes nothing."""
+
+    def step(self, told_BK):
+        return self
+
+    def expand(self, copies):
+        return DeafNow(self.state_BND.repeat_interleave(copies, dim=0), self.turns)
+
 
 class Straight:
     """States are pixels; latent actions are known ones."""
@@ -66,20 +83,10 @@ class Straight:
 
 
 class Deaf(Straight):
-    """What is told changes nothing."""
+    """Hears nothing."""
 
     def begin(self, state_B1ND, robot, **_):
-        return SimpleNamespace(
-            family=Now.family,
-            past=Now.past,
-            state_BND=state_B1ND[:, 0],
-            expand=lambda n: self.hear(state_B1ND[:, 0], n),
-        )
-
-    def hear(self, state_BND, copies):
-        same = SimpleNamespace(state_BND=state_BND.repeat_interleave(copies, dim=0))
-        same.step = lambda told_BK: same
-        return same
+        return DeafNow(state_B1ND[:, 0], turns=False)
 
 
 class Walk:

@@ -34,7 +34,7 @@ def present(model, frames, robot=None):
 def test_shared_context_gives_what_repeated_context_gives(model, frames):
     state_1CND, action_1cA = context(model, frames)
     plan_SHA = torch.randn(5, 3, 8)
-    shared = torch.stack(WorldModelDynamics(present(model, frames)).states(plan_SHA), dim=1)
+    shared = present(model, frames).expand(5).follow(plan_SHA)
     past_ScA = plan_SHA[:, :0] if action_1cA is None else action_1cA.expand(5, -1, -1)
     repeated = model.rollout(state_1CND.expand(5, -1, -1, -1), torch.cat((past_ScA, plan_SHA), dim=1))
     assert shared.shape == (5, 3, 16, 64) and torch.allclose(shared, repeated, atol=1e-4)
@@ -50,7 +50,7 @@ def test_passes_under_a_memory_cap_change_nothing(model):
 def test_a_controller_sees_each_state_it_acts_in(model):
     state_1CND, action_1cA = context(model, 2)
     plan_1HK = torch.randn(1, 2, 2) * 0.05
-    states = torch.stack(WorldModelDynamics(present(model, 2, "toy")).states(plan_1HK), dim=1)
+    states = present(model, 2, "toy").follow(plan_1HK)
     first = model.control(plan_1HK[:, :1], state_1CND[:, -1:], "toy")
     second = model.control(plan_1HK[:, 1:], states[:, :1], "toy")
     by_hand = model.rollout(state_1CND, torch.cat((action_1cA, first, second), dim=1))

@@ -26,6 +26,7 @@ from lawm_core.worlds.episodes import EpisodeWorld, build_episodes
 from lawm_core.worlds.recorder import RecorderConfig, record
 from lawm_core.worlds.simulator import KnownAction
 from tests.conftest import TINY_BLOCK, tiny_config
+from tests.training.resuming import assert_resumes
 from tests.worlds.test_lerobot import ToyWorld
 
 
@@ -86,16 +87,7 @@ def test_resume_is_bit_identical(world, tmp_path, name):
         source = LabelledSource(LabelledConfig(clips=4, frames=5), world, torch.device("cpu"), 0)
         return Trainer(objective, source, TrainerConfig(steps=6, bf16=False), tmp_path / folder)
 
-    straight, stopped = trainer("straight"), trainer("stopped")
-    straight.run(show=False)
-    for _ in range(3):
-        stopped.train_step()
-    stopped.save()
-    resumed = trainer("stopped")
-    assert resumed.resume()
-    resumed.run(show=False)
-    pairs = zip(straight.module.state_dict().values(), resumed.module.state_dict().values(), strict=True)
-    assert all(torch.equal(a, b) for a, b in pairs)
+    assert_resumes(trainer)
 
 
 def test_a_policy_learns_where_the_goal_lies():

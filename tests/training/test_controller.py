@@ -30,6 +30,7 @@ from lawm_core.worlds.episodes import EpisodeWorld, Labelled, build_episodes
 from lawm_core.worlds.recorder import RecorderConfig, record
 from tests.conftest import TINY_BLOCK, tiny_config
 from tests.evaluation.toy_robots import Straight, Walk
+from tests.training.resuming import assert_resumes
 from tests.worlds.test_lerobot import ToyWorld
 
 
@@ -111,16 +112,7 @@ def test_resume_is_bit_identical(labels, tmp_path):
         source = LabelledSource(LabelledConfig(clips=4), world, torch.device("cpu"), 0)
         return Trainer(objective, source, config, tmp_path / name)
 
-    straight, stopped = trainer("straight"), trainer("stopped")
-    straight.run(show=False)
-    for _ in range(3):
-        stopped.train_step()
-    stopped.save()
-    resumed = trainer("stopped")
-    assert resumed.resume()
-    resumed.run(show=False)
-    pairs = zip(straight.module.state_dict().values(), resumed.module.state_dict().values(), strict=True)
-    assert all(torch.equal(a, b) for a, b in pairs)
+    assert_resumes(trainer)
 
 
 def test_a_run_gives_a_model_controllers_and_the_suite_measures_them(labels, run, tmp_path, capsys):
@@ -173,7 +165,7 @@ def test_robot_video_joins_the_rest_without_its_labels(labels, tmp_path, monkeyp
     )
     monkeypatch.setitem(RECIPES, "tiny", tiny)
     write_clip(tmp_path / "flat.mp4", torch.full((24, 3, 48, 48), 0.5), 12)
-    given = {"out": tmp_path / "run", "cache": tmp_path / "cache", "show": False, "robots": [labels]}
+    given = {"out": tmp_path / "run", "cache": tmp_path / "cache", "show": False, "robot_video": [labels]}
     run = TrainingRun("tiny", tmp_path, robot_share=0.4, **given)
     clips_BTCHW = torch.cat([run.world.draw(50, 3, torch.Generator().manual_seed(s)) for s in range(4)])
     bright_B = clips_BTCHW.flatten(1).amax(dim=1) > 0.7  # the toy robot's square

@@ -19,7 +19,7 @@ from lawm_core.training.losses import (
 )
 from lawm_core.training.masked import MaskedConfig, MaskedObjective
 from lawm_core.training.optimizers import OptimizerConfig, build_optimizers, learning_rate_scale
-from lawm_core.training.trainer import Trainer, TrainerConfig
+from lawm_core.training.trainer import Deadline, Trainer, TrainerConfig
 from lawm_core.worlds.twins import TwinConfig
 from tests.conftest import TINY_BLOCK, tiny_config
 
@@ -146,6 +146,16 @@ def test_muon_takes_block_matrices_and_adamw_everything_else():
     in_adam = {id(p) for g in adam.param_groups for p in g["params"]}
     assert not in_muon & in_adam and in_muon | in_adam == {id(p) for p in family.parameters()}
     assert all((id(p) in in_muon) == (".blocks." in n and p.ndim == 2) for n, p in family.named_parameters())
+
+
+def test_one_budget_serves_several_trainings(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("lawm_core.training.trainer.time.monotonic", lambda: now[0])
+    deadline = Deadline(2.0)
+    now[0] += 90
+    assert deadline.minutes_left() == pytest.approx(0.5)
+    now[0] += 90
+    assert deadline.minutes_left() == 0 and Deadline(None).minutes_left() is None
 
 
 def test_rate_warms_up_and_falls_to_its_floor():

@@ -9,6 +9,7 @@ import pyarrow.parquet as parquet
 import pytest
 import torch
 
+from lawm_core.contracts import VideoError
 from lawm_core.video.files import write_clip
 from lawm_core.video.opened import OpenVideo
 from lawm_core.worlds import lerobot
@@ -211,6 +212,11 @@ def drop_column(path, name):
     parquet.write_table(parquet.read_table(path).drop_columns([name]), path)
 
 
+def damage_film(folder):
+    for path in folder.glob("videos/*/*/*.mp4"):
+        path.write_bytes(path.read_bytes()[:200])
+
+
 BROKEN = {
     "no info": (lambda f: (f / "meta/info.json").unlink(), "meta/info.json"),
     "info is no json": (lambda f: (f / "meta/info.json").write_text("{"), "cannot be read"),
@@ -222,6 +228,7 @@ BROKEN = {
     "no action": (lambda f: drop_column(f / "data/chunk-000/file-000.parquet", "action"), "column action"),
     "no data": (lambda f: (f / "data/chunk-000/file-000.parquet").unlink(), "file-000.parquet"),
     "damaged data": (lambda f: (f / "data/chunk-000/file-000.parquet").write_bytes(b"PAR1"), "file-000.parquet"),
+    "damaged film": (damage_film, "file-000.mp4"),
     "no film": (lambda f: shutil.rmtree(f / "videos"), "file-000.mp4 does not exist"),
 }
 
@@ -232,6 +239,17 @@ def test_broken_folders_are_named(copy, what):
     breaking(copy)
     with pytest.raises(DatasetError, match=words):
         LeRobotFolder(copy).read(1, 32)
+
+
+def test_a_film_that_breaks_off_is_named(copy):
+    """Its index stands, so it opens; the pictures it promises are not there."""
+    film = copy / "videos/observation.images.camera/chunk-000/file-000.mp4"
+    whole = bytearray(film.read_bytes())
+    start = whole.index(b"mdat") + 400
+    whole[start:] = bytes(len(whole) - start)
+    film.write_bytes(bytes(whole))
+    with pytest.raises((DatasetError, VideoError), match=r"file-000\.mp4|episode 2"):
+        LeRobotFolder(copy).read(2, 32)
 
 
 def rewrite(path, **columns):

@@ -1,0 +1,271 @@
+"""What the commands of `cli.py` do. Heavy imports wait until one runs."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+from pathlib import Path
+
+from lawm_core.contracts import Clip
+
+GALLERY = Path(__file__).resolve().parent.parent / "assets" / "gallery"
+
+
+def run_transfer(options: argparse.Namespace) -> None:
+    """Writes the four lanes side by side and prints the scores."""
+    from lawm_core.evaluation.recipe import film
+    from lawm_core.evaluation.transfer import transfer
+    from lawm_core.video.files import write_clip
+
+    model = open_model(options)
+    source, target = (open_clip(p, options, model, options.frames) for p in (options.source, options.target))
+    result = transfer(
+        model, source, target, family=options.family, capacity=options.capacity, context_frames=options.context
+    )
+    write_clip(options.out, film(result, source, target), model.frames_per_second)
+    report = {
+        "model": model.name,
+        "family": result.family,
+        "capacity": result.capacity,
+        "frames": len(source.frame_TCHW),
+        "frames_per_second": model.frames_per_second,
+        "start_seconds": options.start,
+        "source": source.name,
+        "target": target.name,
+        "context_frames": result.context_frames,
+        "scores": result.scores,
+    }
+    text = json.dumps(report, indent=1)
+    if options.json:
+        options.json.write_text(text + "\n", encoding="utf-8")
+    print(text)
+
+
+def run_actions(options: argparse.Namespace) -> None:
+    """Saves action_UA with the settings that made it."""
+    import numpy as np
+    import torch
+
+    model = open_model(options)
+    clip = open_clip(options.video, options, model, options.frames)
+    family = options.family or model.families[0]
+    with torch.inference_mode():
+        state_BTND = model.encode(clip.frame_TCHW[None].to(model.device))
+        action_UA = model.infer_actions(state_BTND, family=family, capacity=options.capacity)[0]
+    settings = {
+        "model": model.name,
+        "family": family,
+        "capacity": options.capacity,
+        "video": clip.name,
+        "start_seconds": options.start,
+        "frames_per_second": model.frames_per_second,
+    }
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    with options.out.open("wb") as out:
+        np.savez_compressed(out, action_UA=action_UA.cpu().numpy(), settings=json.dumps(settings))
+    print(json.dumps({**settings, "actions": list(action_UA.shape), "out": str(options.out)}))
+
+
+def run_replay(options: argparse.Namespace) -> None:
+    """Writes the recipe's film."""
+    from lawm_core.checkpoint import fingerprint, load_model
+    from lawm_core.evaluation.recipe import Recipe, replay
+    from lawm_core.runtime import pick_device
+    from lawm_core.video.files import write_clip
+
+    recipe = Recipe.from_json(options.recipe.read_text(encoding="utf-8"))
+    name = options.model or recipe.model
+    folders = [*options.videos, options.recipe.parent, GALLERY]
+    model = load_model(name, device=pick_device(options.device))
+    result, frame_TCHW = replay(model, fingerprint(name), recipe, folders)
+    write_clip(options.out, frame_TCHW, model.frames_per_second)
+    print(json.dumps({"out": str(options.out), "frames": len(frame_TCHW), "scores": result.scores}))
+
+
+def run_library(options: argparse.Namespace) -> None:
+    """Builds a library with progress; a build that was stopped goes on."""
+    from lawm_core.evaluation.librarian import build_library
+    from lawm_core.evaluation.library import LibraryConfig
+
+    model = open_model(options)
+    config = LibraryConfig(family=options.family or model.families[0], capacity=options.capacity, frames=options.frames)
+    progress = None if options.quiet else show_progress
+    library = build_library(model, options.folder, options.out, config, options.model, progress)
+    for name, why in library.index.refused.items():
+        print(f"left out {name}: {why}", file=sys.stderr)
+    print(json.dumps({"out": str(options.out), "clips": len(library.index.clips), "actions": len(library)}))
+
+
+def run_models(options: argparse.Namespace) -> None:
+    """Prints name, size, rate and families of each shipped model."""
+    from lawm_core.checkpoint import list_models, load_model
+
+    rows = []
+    for name in list_models():
+        model = load_model(name)
+        rows.append(
+            {
+                "name": name,
+                "parameters": model.parameter_count(),
+                "frame_size": model.frame_size,
+                "frames_per_second": model.frames_per_second,
+                "families": list(model.families),
+            }
+        )
+    print(json.dumps(rows, indent=1))
+
+
+def run_train(options: argparse.Namespace) -> None:
+    """One stage or the whole chain."""
+    if options.stage in ("controller", "baselines"):
+        return run_train_labelled(options)
+    from lawm_core.training.runs import TrainingRun
+    from lawm_core.training.trainer import Deadline
+
+    run = TrainingRun(
+        recipe=options.recipe,
+        data=options.data,
+        out=options.out,
+        cache=options.cache,
+        device=options.device,
+        show=not options.quiet,
+        robot_video=options.robot_video,
+        robot_share=options.robot_share,
+    )
+    deadline = Deadline(options.minutes)
+    for stage in run.stages(options.stage, options.family):
+        losses = run.train(stage, minutes=deadline.minutes_left(), steps=options.steps, resume=options.resume)
+        print(json.dumps({"stage": stage, **losses}))
+        if not run.finished(stage, losses["step"], options.steps):
+            break
+
+
+def run_train_labelled(options: argparse.Namespace) -> None:
+    """Controllers of one robot for OUT/model; or its baselines, on the encoder of OUT/model, into OUT/baselines."""
+    from lawm_core.checkpoint import load_model
+    from lawm_core.training.baselines import train_baselines
+    from lawm_core.training.controllers import train_controllers
+
+    if not (options.robot and options.labels):
+        raise ValueError(f"train {options.stage} needs --robot NAME and --labels FOLDER.")
+    if options.stage == "baselines":
+        told = train_baselines(
+            options.out / "baselines",
+            options.robot,
+            options.labels,
+            load_model(options.out / "model"),
+            options.cache,
+            minutes=options.minutes,
+            resume=options.resume,
+            device=options.device,
+            show=not options.quiet,
+            **({"world_steps": options.steps, "policy_steps": options.steps} if options.steps else {}),
+        )
+        print(json.dumps({"stage": f"baselines-{options.robot}", **told}))
+        return
+    told = train_controllers(
+        options.out,
+        options.robot,
+        options.labels,
+        options.cache,
+        families=[options.family] if options.family else None,
+        minutes=options.minutes,
+        resume=options.resume,
+        device=options.device,
+        show=not options.quiet,
+        **({"steps": options.steps} if options.steps else {}),
+    )
+    for name, distance in told.items():
+        print(json.dumps({"stage": f"controller-{name}", "distance": distance}))
+
+
+def run_record(options: argparse.Namespace) -> None:
+    """Plays and writes a data set."""
+    from lawm_core.worlds.recorder import TASKS, RecorderConfig, record
+    from lawm_core.worlds.robots import build_robot
+
+    config = RecorderConfig(episodes=options.episodes, frames=options.frames, seed=options.seed)
+    world = build_robot(options.robot, options.size, options.rate)
+    out = record(world, options.out, config, TASKS[options.robot], None if options.quiet else show_progress)
+    print(json.dumps({"out": str(out), "episodes": config.episodes, "frames": config.episodes * config.frames}))
+
+
+def run_pack(options: argparse.Namespace) -> None:
+    """Writes the model's files anew, in half precision."""
+    from lawm_core.checkpoint import load_model, save_model
+
+    folder = save_model(load_model(options.model), options.out, half=True)
+    size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    print(json.dumps({"out": str(folder), "bytes": size}))
+
+
+def run_evaluate(options: argparse.Namespace) -> None:
+    """Measures and writes OUT/report.json and OUT/report.html; a line a figure goes to stdout."""
+    from lawm_core.checkpoint import fingerprint
+    from lawm_core.evaluation.bench import QUICK, SuiteConfig
+    from lawm_core.evaluation.report import write_report
+    from lawm_core.evaluation.suites import run_suites, suites_for
+    from lawm_core.training.baselines import load_baselines
+    from lawm_core.worlds.clips import open_world
+
+    model = open_model(options)
+    config = QUICK if options.quick else SuiteConfig()
+    if options.family:
+        config = dataclasses.replace(config, families=tuple(options.family.split(",")))
+    world = open_world(options.data, options.cache, options.split, model.frames_per_second, model.frame_size)
+    labelled = dict(open_labelled(folder, options, model) for folder in options.labels)
+    names = suites_for(labelled) if options.suite == "all" else options.suite.split(",")
+    rivals = {name: load_baselines(options.baselines, name) for name in labelled if options.baselines}
+    start = time.monotonic()
+    results = run_suites(model, world, config, names, None if options.quiet else show_progress, labelled, rivals)
+    about = {"name": model.name, "fingerprint": fingerprint(options.model), "weights": model.parameter_count()}
+    data = {"split": options.split, "videos": len(world.clips), "frames_per_second": model.frames_per_second}
+    write_report(options.out, about, data, config, results)
+    for suite, result in results.items():
+        for score in result.scores:
+            if score.step is None:
+                print(json.dumps({"suite": suite} | {k: v for k, v in vars(score).items() if v is not None}))
+    print(f"{time.monotonic() - start:.0f} s; the report is in {options.out}", file=sys.stderr)
+
+
+def show_progress(fraction: float, what: str) -> None:
+    """One line on stderr that is written over."""
+    print(f"\r{fraction:4.0%}  {what:<60}", end="" if fraction < 1 else "\n", file=sys.stderr, flush=True)
+
+
+def open_model(options: argparse.Namespace):
+    """The model that the options ask for."""
+    from lawm_core.checkpoint import load_model
+    from lawm_core.runtime import pick_device
+
+    return load_model(options.model, device=pick_device(options.device))
+
+
+def open_labelled(folder: Path, options: argparse.Namespace, model):
+    """The robot whose known actions a folder's are, and its episodes."""
+    from lawm_core.worlds.episodes import EpisodeWorld, build_episodes
+
+    progress = None if options.quiet else show_progress
+    home = build_episodes(folder, options.cache, model.frames_per_second, model.frame_size, progress=progress)
+    world = EpisodeWorld(home, options.split)
+    robots = {name: model.robot(name).names for name in model.robots}
+    found = next((name for name, names in robots.items() if names == world.names), None)
+    if found is None:
+        raise ValueError(f"{folder} has actions {', '.join(world.names)}; the model has controllers for: {robots}.")
+    return found, world
+
+
+def open_clip(path: Path, options: argparse.Namespace, model, frames: int | None) -> Clip:
+    """A video at the model's rate and size."""
+    from lawm_core.video.files import read_clip
+
+    return read_clip(
+        path,
+        frames_per_second=model.frames_per_second,
+        size=model.frame_size,
+        num_frames=frames,
+        start_seconds=options.start,
+    )

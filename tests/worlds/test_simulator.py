@@ -1,0 +1,30 @@
+"""Where nothing can be drawn, that is said in words for people."""
+
+import pytest
+
+from lawm_core.worlds import simulator
+from lawm_core.worlds.robots import build_robot
+from lawm_core.worlds.simulator import SimulatorError
+
+
+def test_a_machine_without_a_way_to_draw_is_told_what_is_needed(monkeypatch):
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    monkeypatch.setattr(simulator.ctypes.util, "find_library", lambda name: None)
+    with pytest.raises(SimulatorError, match="libegl1 or libosmesa6"):
+        build_robot("rover", 16).reset(0)
+    assert issubclass(SimulatorError, ValueError)  # so that the page and the shell show its words
+
+
+def test_a_way_to_draw_that_fails_is_named(monkeypatch):
+    class Broken:
+        def __init__(self, *_):
+            raise RuntimeError("no display")
+
+    monkeypatch.setattr(simulator.import_mujoco(), "Renderer", Broken)
+    with pytest.raises(SimulatorError, match="no display"):
+        build_robot("rover", 16).reset(0)
+
+
+def test_another_robot_is_refused():
+    with pytest.raises(ValueError, match="'boat' is not one of: arm, rover"):
+        build_robot("boat")
