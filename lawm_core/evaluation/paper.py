@@ -45,6 +45,7 @@ FINDINGS = {
     "see the action alone fall back to no motion.",
     "planning_arm": "V-JEPA 2-AC, trained with labels: 0.15; V-JEPA 2 with a world model (Terver et al.): 0.05.",
     "planning_rover": "NoMaD, a goal-conditioned policy: 1.93 / 0.52; NWM, trained with labels: 1.13 / 0.35.",
+    "planning_latents": "Left open; the paper's plans are searched in known actions.",
     "sampling": "Sampled latents overlap inferred ones at low capacity and separate at high (Fig. S1).",
 }
 

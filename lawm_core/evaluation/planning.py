@@ -1,6 +1,7 @@
 """Plans through the world model, against what was really done: an arm's way [LAWM Table S1], a rover's [Table S2].
 
-A picture is the goal. Known actions are searched; each is translated by the controller in the state it meets.
+A picture is the goal. Known actions are searched; each is translated by the controller in the state it meets. An oracle
+searches the simulator itself, where the episodes are our own.
 """
 
 from __future__ import annotations
@@ -12,18 +13,23 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from lawm_core.contracts import Dynamics, Plan
 from lawm_core.evaluation.bench import Bench, Setting
 from lawm_core.evaluation.scores import Progress, Score, SuiteResult, mean_score, ratio_score
 from lawm_core.evaluation.trajectories import trajectory_errors
 from lawm_core.model import LatentActionModel
 from lawm_core.models.controller import ControllerConfig
 from lawm_core.planning.cem import CemConfig, Search, free_search, plan_by_cem, plan_steps, straight_search
-from lawm_core.planning.dynamics import WorldModelDynamics
+from lawm_core.planning.dynamics import SimulatorDynamics, WorldModelDynamics
 from lawm_core.planning.objectives import GoalState
+from lawm_core.video.film import enlarge
 from lawm_core.worlds.episodes import Labelled
+from lawm_core.worlds.recorder import return_to
+from lawm_core.worlds.robots import build_robot
 from lawm_core.worlds.rover import moved
 
 PICTURED = 4
+ALIKE = 1e-3  # metres and radians that a scene played again may be off
 ROVER_SAMPLES = 120  # NWM's protocol: one iteration of these, the first ways drawn as the data's own are
 Measure = Callable[[Tensor, Labelled], dict[str, Tensor]]  # plan_BHK and what was done, to figures a clip
 
@@ -31,8 +37,8 @@ Measure = Callable[[Tensor, Labelled], dict[str, Tensor]]  # plan_BHK and what w
 @torch.inference_mode()
 def measure_planning_arm(bench: Bench, progress: Progress) -> SuiteResult:
     """`delta_xyz`: |sum planned - sum true|, summed over x, y, z, in metres, over episodes of 4 frames; `relative`:
-    over that of the planner that stays where it is. Rows zero and random stand beside the settings,
-    and the rivals' where the bench has baselines.
+    over that of the planner that stays where it is. Rows zero, random and oracle stand beside the settings, and the
+    rivals' where the bench has baselines.
     """
     config = bench.config
     search = CemConfig(
@@ -72,7 +78,11 @@ def measure_planning(
     scores += rows(measure(planner.by_chance(), pieces), still_B, family="random")
     pictures: dict[str, Tensor] = {}
     settings = list(bench.settings(bench.config.ends))
-    searched = [(bench.model, planner.encode(bench.model), setting) for setting in settings]
+    ends_B2ND = planner.encode(bench.model)
+    searched = [(bench.model, ends_B2ND, setting) for setting in settings]
+    if pieces.scene_B2 is not None:
+        progress(0.0, "the oracle")
+        scores += rows(measure(planner.by_oracle(bench.model, ends_B2ND), pieces), still_B, family="oracle")
     if rival := bench.baselines.get(name):
         ends_B2ND = planner.encode(rival)
         scores += rows(measure(planner.by_policy(rival, ends_B2ND), pieces), still_B, family="policy")
@@ -111,8 +121,8 @@ class Planner:
         for b, ends_12ND in enumerate(ends_B2ND.split(1)):
             progress(b / clips, f"episode {b + 1} of {clips}")
             present = model.begin(ends_12ND[:, :1], robot=self.robot, **setting.arguments())
-            dynamics, goal = WorldModelDynamics(present), GoalState(ends_12ND[0, 1])
-            plan = plan_by_cem(dynamics, goal, self.search, self.cem, Generator().manual_seed(self.seed + b))
+            dynamics = WorldModelDynamics(present)
+            plan = self._search(dynamics, ends_12ND[0, 1], b)
             plans.append(plan.action_HK)
             if b < PICTURED:
                 end_1ND = dynamics.unroll(plan.action_HK[None])
@@ -123,6 +133,28 @@ class Planner:
     def by_policy(self, model: LatentActionModel, ends_B2ND: Tensor) -> Tensor:
         """plan_BHK as a goal-conditioned policy answers."""
         return model.policies[self.robot](ends_B2ND[:, 0], ends_B2ND[:, 1]).cpu()
+
+    def by_oracle(self, model: LatentActionModel, ends_B2ND: Tensor) -> Tensor:
+        """plan_BHK by searching the simulator, with the model's states only as what tells ends from goals: what is left
+        is due to those, to the search and to the goal. Raises SimulatorError where nothing can be drawn.
+        """
+        world, plans = build_robot(self.robot, frames_per_second=model.frames_per_second), []
+
+        def encode(frame_SCHW: Tensor) -> Tensor:
+            small_SCHW = enlarge(frame_SCHW, model.frame_size).to(model.device)
+            return torch.cat([model.encode(part[:, None])[:, 0] for part in small_SCHW.split(64)])
+
+        for b, (seed, frame) in enumerate(self.pieces.scene_B2.tolist()):
+            dynamics = SimulatorDynamics(world, return_to(world, seed, frame), encode)
+            if not np.allclose(world.pose(), self.pieces.pose_BTK[b, 0], atol=ALIKE):
+                raise ValueError(f"scene {seed} is another one here; the episodes need the simulator that made them.")
+            plans.append(self._search(dynamics, ends_B2ND[b, 1], b).action_HK)
+        world.close()
+        return torch.stack(plans)
+
+    def _search(self, dynamics: Dynamics, goal_ND: Tensor, b: int) -> Plan:
+        generator = Generator().manual_seed(self.seed + b)
+        return plan_by_cem(dynamics, GoalState(goal_ND), self.search, self.cem, generator)
 
     def by_chance(self) -> Tensor:
         """plan_BHK drawn evenly from where the search looks first."""

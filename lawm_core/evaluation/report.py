@@ -76,6 +76,9 @@ CHAPTERS = {
     "planning_rover": Chapter(
         question="Do plans drive the rover where it really went?", columns=("ate", "rpe", "relative")
     ),
+    "planning_latents": Chapter(
+        question="Can ways be planned in latent actions alone?", columns=("*_goal", "*_missed")
+    ),
     "sampling": Chapter(
         question="Can actions be made from nothing?", columns=("told_apart_prior", "told_apart_learned")
     ),

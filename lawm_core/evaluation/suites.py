@@ -8,6 +8,7 @@ from lawm_core.evaluation.bench import Bench, SuiteConfig
 from lawm_core.evaluation.controller import measure_controller
 from lawm_core.evaluation.cycle import measure_cycle
 from lawm_core.evaluation.idm import measure_idm
+from lawm_core.evaluation.latent_planning import measure_planning_latents
 from lawm_core.evaluation.leakage import measure_leakage
 from lawm_core.evaluation.locality import measure_locality
 from lawm_core.evaluation.planning import measure_planning_arm, measure_planning_rover
@@ -32,13 +33,14 @@ ROBOT_SUITES: dict[str, Suite] = {
     "controller": measure_controller,
     "planning_arm": measure_planning_arm,
     "planning_rover": measure_planning_rover,
+    "planning_latents": measure_planning_latents,
 }
 ALL_SUITES = SUITES | ROBOT_SUITES
 
 
 def suites_for(robots: Collection[str]) -> list[str]:
     """Names of the suites that can be run where there are labelled episodes of these robots."""
-    of_robots = ["controller", *(f"planning_{robot}" for robot in robots)] if robots else []
+    of_robots = ["controller", *(f"planning_{robot}" for robot in robots), "planning_latents"] if robots else []
     return [*SUITES, *(name for name in ROBOT_SUITES if name in of_robots)]
 
 

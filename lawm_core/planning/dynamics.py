@@ -1,13 +1,18 @@
-"""A family's world model as a planner's dynamics: what is past is computed once and shared by all candidates."""
+"""Planners' dynamics: a family's world model, of which what is past is computed once and shared by all candidates; for
+an oracle, the simulator itself; and a controller alone, whose answers are the ends.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lawm_core.planning.present import Present
+from lawm_core.worlds.simulator import Simulator
 
 
 @dataclass(frozen=True)
@@ -34,3 +39,34 @@ class WorldModelDynamics:
         cached = 2 * 2 * config.depth * kept * tokens * config.block.width
         passing = tokens * (12 * config.block.width + (4 + steps) * state_width)
         return max(1, self.memory_bytes // (4 * (cached + passing)))
+
+
+@dataclass(frozen=True)
+class SimulatorDynamics:
+    """The true world from a saved moment on. encode: pictures at the simulator's size to states, frame_SCHW to
+    state_SND.
+    """
+
+    world: Simulator
+    moment: Any
+    encode: Callable[[Tensor], Tensor]
+
+    def unroll(self, plan_SHK: Tensor) -> Tensor:
+        """Where plans really lead, end_SND."""
+        return self.encode(torch.stack([self._do(plan_HK) for plan_HK in plan_SHK]))
+
+    def _do(self, plan_HK: Tensor) -> Tensor:
+        """The picture after a plan, frame_CHW."""
+        self.world.restore(self.moment)
+        return [self.world.step(action_K) for action_K in plan_HK.cpu().numpy()][-1]
+
+
+@dataclass(frozen=True)
+class ControllerDynamics:
+    """What a controller makes of known actions in one clip's present: for reading a latent action back."""
+
+    present: Present
+
+    def unroll(self, plan_SHK: Tensor) -> Tensor:
+        """The latent actions of plans of one step, end_S1A."""
+        return self.present.expand(len(plan_SHK)).latent(plan_SHK[:, 0])[:, None]

@@ -17,16 +17,20 @@ from torch import Generator, Tensor
 from lawm_core.contracts import VideoError
 from lawm_core.worlds.lerobot import DatasetError, LeRobotFolder
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Clips with what was done in them: frame_BTCHW in [0, 1], action_BUK, pose_BTK in the data set's units."""
+    """Clips with what was done in them: frame_BTCHW in [0, 1], action_BUK, pose_BTK in the data set's units.
+
+    scene_B2: where each begins in a simulator, (the scene's seed, the frame of its episode), where that is known.
+    """
 
     frame_BTCHW: Tensor
     action_BUK: Tensor
     pose_BTK: Tensor
+    scene_B2: Tensor | None = None
 
 
 def build_episodes(
@@ -49,7 +53,7 @@ def build_episodes(
     if (home / "index.json").is_file():
         return home
     home.mkdir(parents=True, exist_ok=True)
-    lengths, refused, done, poses = {}, {}, [], []
+    lengths, refused, scenes, done, poses = {}, {}, {}, [], []
     with (home / "frames.part").open("wb") as out:
         for index in range(len(data)):
             if progress:
@@ -61,6 +65,8 @@ def build_episodes(
                 continue
             out.write((episode.frame_TCHW * 255).round().byte().contiguous().numpy())
             lengths[index] = len(episode.frame_TCHW)
+            if episode.scene is not None and data.frames_per_second == frames_per_second:
+                scenes[index] = episode.scene
             done.append(F.pad(episode.action_UK, (0, 0, 0, 1)).numpy())
             pose_TK = episode.pose_TK if episode.pose_TK is not None else torch.zeros(lengths[index], 0)
             poses.append(pose_TK.numpy())
@@ -72,7 +78,10 @@ def build_episodes(
     np.savez(home / "labels.npz", action_XK=np.concatenate(done), pose_XK=np.concatenate(poses))
     os.replace(home / "frames.part", home / "frames.bin")
     splits = {name: data.episodes(name) for name in data.info.get("splits") or {}}
-    index = {"size": size, "lengths": lengths, "splits": splits, "refused": refused, "names": data.action_names}
+    index = {
+        "size": size, "lengths": lengths, "splits": splits, "refused": refused, "scenes": scenes,
+        "names": data.action_names,
+    }  # fmt: skip
     (home / "index.part").write_text(json.dumps(index))
     os.replace(home / "index.part", home / "index.json")
     return home
@@ -95,6 +104,10 @@ class EpisodeWorld:
         if not chosen:
             raise DatasetError(f"{home.name} holds no episode of split {split}.")
         self.spans = [(starts[i], lengths[i]) for i in chosen]
+        scenes = {int(k): v for k, v in index["scenes"].items()}
+        self.scene_X2 = None  # of every frame in the cache
+        if all(i in scenes for i in lengths):
+            self.scene_X2 = torch.tensor([(scenes[i], frame) for i, count in lengths.items() for frame in range(count)])
         self.bytes = np.memmap(home / "frames.bin", dtype=np.uint8, mode="r").reshape(
             -1, 3, self.frame_size, self.frame_size
         )
@@ -149,4 +162,5 @@ class EpisodeWorld:
             torch.from_numpy(byte_BTCHW).to(device).float() / 255,
             self.action_XK[row_BT[:, :-1]].to(device),
             self.pose_XK[row_BT].to(device),
+            None if self.scene_X2 is None else self.scene_X2[starts],
         )

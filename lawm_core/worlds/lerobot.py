@@ -28,6 +28,7 @@ from lawm_core.video.opened import OpenVideo
 OPEN_FILES = 16  # of either kind, kept open at once
 CAMERA = "observation.images.camera"  # as our own worlds call theirs
 ACTION, STATE = "action", "observation.state"
+SCENE = "scene_seed"  # our own column of meta/episodes: what `Simulator.reset` made the episode's scene of
 
 
 class DatasetError(ValueError):
@@ -39,7 +40,8 @@ class Episode:
     """A piece of one episode at the asked rate.
 
     frame_TCHW: float32 in [0, 1]. action_UK: what was done between frames, in the data set's units, U = T - 1.
-    pose_TK: the state at each frame, or None where the data set has none.
+    pose_TK: the state at each frame, or None where the data set has none. scene: the seed of a simulated scene, which
+    only our own recordings tell.
     """
 
     index: int
@@ -48,6 +50,7 @@ class Episode:
     pose_TK: Tensor | None
     task: str
     frames_per_second: float
+    scene: int | None = None
 
 
 class LeRobotFolder:
@@ -146,6 +149,7 @@ class LeRobotFolder:
             pose_TK=None if pose_TK is None else torch.from_numpy(pose_TK).float(),
             task=self.tasks.get(int(table["task_index"][0]), "") if "task_index" in table else "",
             frames_per_second=rate,
+            scene=int(row[SCENE]) if SCENE in row else None,
         )
 
     def close(self) -> None:
@@ -186,8 +190,8 @@ class LeRobotFolder:
             "episode_index", "length", "data/chunk_index", "data/file_index", "dataset_from_index",
             f"{video}/chunk_index", f"{video}/file_index", f"{video}/from_timestamp",
         ]  # fmt: skip
-        columns = [self._columns(path, needed) for path in files]
-        rows = [{k: c[k][i] for k in needed} for c in columns for i in range(len(c["length"]))]
+        columns = [self._columns(path, needed, (SCENE,)) for path in files]
+        rows = [{k: c[k][i] for k in c} for c in columns for i in range(len(c["length"]))]
         return sorted(rows, key=lambda row: int(row["episode_index"]))
 
     def _read_tasks(self) -> dict[int, str]:

@@ -9,13 +9,14 @@ import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lawm_core.video.files import as_bytes, open_writer
-from lawm_core.worlds.lerobot import ACTION, CAMERA, STATE
+from lawm_core.worlds.lerobot import ACTION, CAMERA, SCENE, STATE
 from lawm_core.worlds.simulator import KnownAction, Simulator
 
 DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
@@ -45,11 +46,12 @@ class RecorderConfig:
 
 @dataclass(frozen=True)
 class Recording:
-    """One episode: frame_TCHW in [0, 1], action_UK as it was really done, pose_TK."""
+    """One episode: frame_TCHW in [0, 1], action_UK as it was really done, pose_TK; the scene's seed."""
 
     frame_TCHW: Tensor
     action_UK: np.ndarray
     pose_TK: np.ndarray
+    seed: int
 
 
 def play(world: Simulator, seed: int, frames: int) -> Recording:
@@ -59,7 +61,15 @@ def play(world: Simulator, seed: int, frames: int) -> Recording:
         shown.append(world.step(action_K))
         poses.append(world.pose())
         done.append(world.action_between(poses[-2], poses[-1]))
-    return Recording(torch.stack(shown), np.stack(done), np.stack(poses))
+    return Recording(torch.stack(shown), np.stack(done), np.stack(poses), seed)
+
+
+def return_to(world: Simulator, seed: int, frame: int) -> Any:
+    """Brings a world to a frame of the episode that `play` made of a seed: that moment, as `restore` takes it."""
+    world.reset(seed)
+    for action_K in world.demonstrate(frame):
+        world.step(action_K)
+    return world.save()
 
 
 def record(
@@ -131,7 +141,7 @@ class LeRobotWriter:
                 f"videos/{CAMERA}/chunk_index": chunk, f"videos/{CAMERA}/file_index": file,
                 f"videos/{CAMERA}/from_timestamp": self.in_file / self.rate,
                 f"videos/{CAMERA}/to_timestamp": (self.in_file + length) / self.rate,
-                "meta/episodes/chunk_index": 0, "meta/episodes/file_index": 0,
+                "meta/episodes/chunk_index": 0, "meta/episodes/file_index": 0, SCENE: recording.seed,
             }
         )  # fmt: skip
         self.frames, self.in_file = self.frames + length, self.in_file + length

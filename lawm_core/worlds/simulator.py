@@ -13,7 +13,7 @@ import os
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -61,6 +61,14 @@ class Simulator(Protocol):
 
     def demonstrate(self, frames: int) -> Iterator[np.ndarray]:
         """Actions of somebody who means something, one at a time, for the scene as it is."""
+        ...
+
+    def save(self) -> Any:
+        """The moment, to come back to with `restore`."""
+        ...
+
+    def restore(self, moment: Any) -> None:
+        """Back to a saved moment of this scene."""
         ...
 
 

@@ -1,15 +1,20 @@
 """Planning suites against worlds whose answers are known, and the trajectory errors against hand-made ones."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
+from lawm_core.evaluation import planning
 from lawm_core.evaluation.bench import Bench, SuiteConfig
+from lawm_core.evaluation.latent_planning import measure_planning_latents
 from lawm_core.evaluation.planning import measure_planning_arm, measure_planning_rover
 from lawm_core.evaluation.report import write_report
 from lawm_core.evaluation.suites import suites_for
 from lawm_core.evaluation.trajectories import trajectory_errors
-from tests.evaluation.toy_robots import Deaf, Straight, Walk
+from tests.evaluation.toy_robots import Deaf, Simulated, Straight, Walk
 
 CONFIG = SuiteConfig(capacities=(1.0,), episodes=5)
 
@@ -38,6 +43,26 @@ def test_a_world_model_that_hears_nothing_plans_by_chance():
     assert scores["noisy", "relative"] > 0.6
 
 
+def test_the_oracle_plans_in_the_world_itself(monkeypatch):
+    pieces = Walk().windows(4, 5, CONFIG.seed)
+    pieces = replace(pieces, scene_B2=torch.tensor([[b, 0] for b in range(5)]))
+    world = Simulated(pieces)
+    monkeypatch.setattr(planning, "build_robot", lambda *_, **__: world)
+    scores, _ = told(measure_planning_arm, Deaf(), SimpleNamespace(windows=lambda *_: pieces), "arm")
+    assert scores["oracle", "relative"] < 0.3 < 0.6 < scores["noisy", "relative"] and not world.opened
+    pieces.pose_BTK[:] += 0.1
+    with pytest.raises(ValueError, match="scene 0 is another one here"):
+        told(measure_planning_arm, Deaf(), SimpleNamespace(windows=lambda *_: pieces), "arm")
+
+
+def test_ways_are_found_in_latent_actions_and_read_back():
+    scores, _ = told(measure_planning_latents, Straight(), Walk(), "arm")
+    for how in ("known", "prior", "learned"):
+        assert scores["noisy", f"arm_{how}_goal"] < 0.1 and scores["noisy", f"arm_{how}_missed"] < 0.15, how
+    scores, _ = told(measure_planning_latents, Deaf(), Walk(), "arm")
+    assert scores["noisy", "arm_learned_goal"] == pytest.approx(1) and scores["noisy", "arm_learned_missed"] > 0.6
+
+
 def test_plans_are_the_same_every_time():
     first, again = (told(measure_planning_arm, Straight(), Walk(), "arm")[0] for _ in range(2))
     assert first == again
@@ -54,7 +79,7 @@ def test_the_report_has_the_papers_numbers_beside_ours(tmp_path):
 
 def test_all_suites_are_those_that_the_robots_allow():
     assert not {"controller", "planning_arm", "planning_rover"} & set(suites_for(()))
-    assert suites_for(("arm",))[-2:] == ["controller", "planning_arm"]
+    assert suites_for(("arm",))[-3:] == ["controller", "planning_arm", "planning_latents"]
 
 
 def test_a_suite_needs_its_robot():

@@ -21,8 +21,15 @@ class Now:
 
     state_BND: torch.Tensor
     turns: bool
+    controller: object = None
     family = SimpleNamespace(config=SimpleNamespace(world_model=WorldModelConfig()))
     past = KeyValueCache()
+
+    def latent(self, told_BK):
+        return told_BK
+
+    def act(self, latent_BA):
+        return self.step(latent_BA)
 
     def step(self, told_BK):
         if not self.turns:
@@ -55,7 +62,7 @@ class DeafNow(Now):
 class Straight:
     """States are pixels; latent actions are known ones."""
 
-    families, references, frames_per_second, device = ("noisy",), (), 6.0, torch.device("cpu")
+    families, references, frames_per_second, frame_size, device = ("noisy",), (), 6.0, 8, torch.device("cpu")
     controllers = ("arm", "rover")
 
     def robot(self, name):
@@ -80,6 +87,18 @@ class Straight:
 
     def begin(self, state_B1ND, robot, **_):
         return Now(state_B1ND[:, 0], turns=robot == "rover")
+
+    def samplers(self, family):
+        return ("learned", "prior")
+
+    def sample_actions(self, state_BND, generator, **_):
+        return 0.2 * torch.rand(len(state_BND), NUMBERS, generator=generator) - 0.1
+
+    def dial(self, capacity, like):
+        return torch.full((len(like),), capacity)
+
+    def settle(self, action_BUA, family, capacity_B):
+        return action_BUA
 
 
 class Deaf(Straight):
@@ -110,3 +129,33 @@ class Walk:
         frame_BTX = torch.rand(count, 1, still, generator=generator).repeat(1, frames, 1)
         frame_BTX[..., :numbers] = pose_BTK
         return Labelled(frame_BTX.unflatten(2, (3, 8, 8)), action_BUK, pose_BTK)
+
+
+class Simulated:
+    """Simulates the scenes of a walk: what `Walk` says happened is what happens here."""
+
+    def __init__(self, pieces):
+        self.start_BCHW, self.opened = pieces.frame_BTCHW[:, 0], True
+
+    def reset(self, seed):
+        self.frame_CHW = self.start_BCHW[seed].clone()
+
+    def step(self, action_K):
+        self.frame_CHW = self.frame_CHW.clone()
+        self.frame_CHW.view(-1)[:NUMBERS] += torch.from_numpy(action_K)
+        return self.frame_CHW
+
+    def demonstrate(self, frames):
+        return iter(())
+
+    def pose(self):
+        return self.frame_CHW.reshape(-1)[:NUMBERS].numpy()
+
+    def save(self):
+        return self.frame_CHW
+
+    def restore(self, moment):
+        self.frame_CHW = moment
+
+    def close(self):
+        self.opened = False

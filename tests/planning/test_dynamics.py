@@ -5,8 +5,9 @@ import torch
 
 from lawm_core.model import LatentActionModel
 from lawm_core.models.controller import ControllerConfig
-from lawm_core.planning.dynamics import WorldModelDynamics
+from lawm_core.planning.dynamics import ControllerDynamics, SimulatorDynamics, WorldModelDynamics
 from tests.conftest import TINY_BLOCK, shake, tiny_config
+from tests.worlds.test_lerobot import ToyWorld
 
 ROBOT = ControllerConfig(names=("dx", "dy"), units=("m", "m"), limits=(0.1, 0.1), spread=(0.05, 0.02), block=TINY_BLOCK)
 
@@ -79,3 +80,25 @@ def test_a_context_needs_the_actions_between_its_states(model):
     state_1CND, action_1cA = context(model, 3)
     with pytest.raises(ValueError, match="3 context states came with 1"):
         model.begin(state_1CND, action_1cA[:, :1])
+
+
+def test_the_simulator_goes_every_plan_from_the_same_moment():
+    world = ToyWorld()
+    world.reset(4)
+    world.step(torch.tensor([1.0, 2.0]).numpy())
+    plan_SHK = torch.randint(-2, 3, (6, 3, 2), generator=torch.Generator().manual_seed(0)).float()
+    end_SND = SimulatorDynamics(world, world.save(), lambda frame_SCHW: frame_SCHW.flatten(2)).unroll(plan_SHK)
+    for plan_HK, end_ND in zip(plan_SHK, end_SND, strict=True):
+        again = ToyWorld()
+        again.reset(4)
+        again.step(torch.tensor([1.0, 2.0]).numpy())
+        for action_K in plan_HK.numpy():
+            frame_CHW = again.step(action_K)
+        assert torch.equal(end_ND, frame_CHW.flatten(1))
+
+
+def test_a_controller_alone_answers_with_its_latent_actions(model):
+    state_11ND, _ = context(model, 1)
+    known_S1K = torch.randn(5, 1, 2) * 0.05
+    alone = ControllerDynamics(present(model, 1, "toy")).unroll(known_S1K)
+    assert torch.allclose(alone, model.control(known_S1K, state_11ND.expand(5, -1, -1, -1), "toy"), atol=1e-5)

@@ -3,13 +3,14 @@
 import json
 import shutil
 
+import pyarrow.parquet as parquet
 import pytest
 import torch
 
 from lawm_core.worlds.episodes import EpisodeWorld, build_episodes
 from lawm_core.worlds.lerobot import DatasetError, LeRobotFolder
 from lawm_core.worlds.mixture import MixedWorld
-from lawm_core.worlds.recorder import RecorderConfig, record
+from lawm_core.worlds.recorder import RecorderConfig, record, return_to
 from tests.worlds.test_lerobot import ToyWorld
 
 
@@ -105,3 +106,24 @@ def test_a_mixture_keeps_its_shares():
     assert world.stills(2, 4).shape == (4, 3, 4, 4)
     with pytest.raises(ValueError, match="a share of 0 or more"):
         MixedWorld([Flat(0.1)], [-1])
+
+
+def test_a_piece_is_found_again_in_the_world_it_was_recorded_in(home):
+    piece, world = EpisodeWorld(home, "train").windows(4, 5, seed=2), ToyWorld()
+    assert piece.scene_B2[:, 1].any()
+    for (seed, frame), pose_TK, frame_TCHW in zip(
+        piece.scene_B2.tolist(), piece.pose_BTK, piece.frame_BTCHW, strict=True
+    ):
+        return_to(world, seed, frame)
+        assert world.pose().tolist() == pose_TK[0].tolist()
+        assert (world.look() - frame_TCHW[0]).abs().mean() < 0.03
+
+
+def test_scenes_that_are_not_told_are_not_invented(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "without")
+    for path in (copy / "meta" / "episodes").glob("*/*.parquet"):
+        parquet.write_table(parquet.read_table(path).drop_columns(["scene_seed"]), path)
+    world = EpisodeWorld(build_episodes(copy, tmp_path / "cache", 6.0, 40), None)
+    assert world.windows(4, 2, seed=0).scene_B2 is None
+    slower = EpisodeWorld(build_episodes(folder, tmp_path / "cache", 3.0, 40), None)  # its frames are other moments
+    assert slower.windows(3, 2, seed=0).scene_B2 is None

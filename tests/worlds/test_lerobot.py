@@ -49,6 +49,12 @@ class ToyWorld:
         for _ in range(frames):
             yield self.rng.integers(-1, 2, 2).astype(float)
 
+    def save(self):
+        return self.at.copy()
+
+    def restore(self, moment):
+        self.at = moment.copy()
+
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory):
