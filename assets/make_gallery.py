@@ -1,9 +1,10 @@
-"""Paints and films the gallery: every scenery, object and motion in it is a formula.
+"""Paints and films the gallery: every scenery, object and motion in it is a formula, or a simulated robot's.
 
     python assets/make_gallery.py [scene ...]
 
 What there is, in `painting/listing.py`: a Scene (`scene.py`) is a painting (`sceneries.py`), the things that stand in
-it (`things.py`) and a Motion (`motions.py`). The same files give the same pictures.
+it (`things.py`) and a Motion (`motions.py`); or a Shot (`robots.py`) of one of the simulated robots. The same files
+give the same pictures.
 """
 
 from __future__ import annotations

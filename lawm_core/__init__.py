@@ -32,7 +32,7 @@ from lawm_core.planning.cem import CemConfig, free_search, plan_by_cem, plan_ste
 from lawm_core.planning.dynamics import WorldModelDynamics
 from lawm_core.planning.objectives import GoalState
 from lawm_core.planning.present import Present
-from lawm_core.video.files import read_clip, write_clip
+from lawm_core.video.files import read_clip, read_picture, write_clip
 from lawm_core.video.film import enlarge
 from lawm_core.worlds.robots import build_robot
 from lawm_core.worlds.simulator import SimulatorError
@@ -74,6 +74,7 @@ __all__ = [
     "plan_by_cem",
     "plan_steps",
     "read_clip",
+    "read_picture",
     "read_script",
     "save_model",
     "say_motion",

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import count
+from pathlib import Path
 
 import gradio as gr
 
@@ -25,6 +26,7 @@ LEAD = (
 NO_ROBOT = "This model has no controllers. Train some: `python -m lawm_core train controller --help`."
 SIMULATED, FROM_TARGET = "a new simulated scene", "the target's first frame"
 GOAL_AHEAD, GOAL_SOURCE = "a moment ahead in the scene", "the source's first frame"
+PICTURE_TYPES = [".png", ".jpg", ".jpeg", ".webp", ".bmp"]
 NUMBERS = count(1)  # of drives, so that an answer to an older one is told from the present one's
 
 
@@ -50,6 +52,7 @@ class DriveParts:
     record: gr.Button
     goal: gr.Radio
     choose: gr.Button
+    upload: gr.UploadButton
     plan: gr.Button
     stop: gr.Button
     do: gr.Button
@@ -78,13 +81,16 @@ def build_drive_tab(studio: Studio) -> DriveParts | None:
             goal = gr.Radio([GOAL_AHEAD, GOAL_SOURCE], value=GOAL_AHEAD, label="Goal", elem_id="goal-kind")
             with gr.Row(elem_classes="downloads"):
                 choose = gr.Button("Take the goal", size="sm", elem_id="take-goal", interactive=False)
+                upload = gr.UploadButton(
+                    "Upload a goal", file_types=PICTURE_TYPES, size="sm", elem_id="upload-goal", interactive=False
+                )
                 plan = gr.Button("Plan", size="sm", elem_id="run-plan", interactive=False, variant="primary")
                 stop = gr.Button("Cancel", size="sm", elem_id="cancel-plan", visible=False)
                 do = gr.Button("Do the plan", size="sm", elem_id="do-plan", interactive=False)
             planned = build_plan("plan")
     return DriveParts(
         robot=robot, place=place, begin=begin, screen=screen, look=look, record=record, goal=goal, choose=choose,
-        plan=plan, stop=stop, do=do, planned=planned, visit=gr.State(Visit(), time_to_live=3600),
+        upload=upload, plan=plan, stop=stop, do=do, planned=planned, visit=gr.State(Visit(), time_to_live=3600),
     )  # fmt: skip
 
 
@@ -95,7 +101,7 @@ def wire_drive_tab(parts: DriveParts, script: gr.HTML, tabs: gr.HTML, selection:
     """Begin, step by step, back, goal, plan, do it; the event after which the script is the drive."""
     handlers = DriveHandlers(studio)
     driving = {"show_progress": "hidden", "concurrency_id": "drive", "concurrency_limit": 2, **PRIVATE}
-    ready = [parts.look, parts.record, parts.choose, parts.plan, parts.do]
+    ready = [parts.look, parts.record, parts.choose, parts.upload, parts.plan, parts.do]
     begun = [selection.message, parts.visit, parts.screen, parts.planned, *ready]
     parts.begin.click(
         handlers.begin,
@@ -109,12 +115,9 @@ def wire_drive_tab(parts: DriveParts, script: gr.HTML, tabs: gr.HTML, selection:
     parts.screen.input(handlers.step, parts.visit, moved, trigger_mode="multiple", **driving)
     parts.screen.undo(handlers.undo, parts.visit, moved, trigger_mode="multiple", **driving)
     parts.look.click(handlers.look, parts.visit, moved, **driving)
-    parts.choose.click(
-        handlers.take_goal,
-        [parts.goal, *selection.source.inputs, parts.visit],
-        [selection.message, parts.visit, parts.planned, parts.plan, parts.do],
-        **PRIVATE,
-    )
+    taken = [selection.message, parts.visit, parts.planned, parts.plan, parts.do]
+    parts.choose.click(handlers.take_goal, [parts.goal, *selection.source.inputs, parts.visit], taken, **PRIVATE)
+    parts.upload.upload(handlers.take_picture, [parts.upload, parts.visit], taken, **PRIVATE)
     planning = parts.plan.click(
         handlers.plan,
         parts.visit,
@@ -153,9 +156,9 @@ class DriveHandlers:
             screen = drive_value(drive, visit.number)
             off, on = gr.update(interactive=False), gr.update(interactive=True)
             looks = on if drive.truth else off
-            return message_value(), visit, screen, None, looks, off, on, off, off
+            return message_value(), visit, screen, None, looks, off, on, on, off, off
 
-        return self._guarded(act, 9)
+        return self._guarded(act, 10)
 
     def step(self, visit: Visit, event: gr.EventData) -> tuple:
         """One action."""
@@ -184,14 +187,30 @@ class DriveHandlers:
         """A goal picture: what a demonstrator makes of the simulated scene from here, or the source's first frame."""
         *source, visit = rest
 
+        def find() -> Goal:
+            if kind == GOAL_SOURCE:
+                clip = self.studio.open_clip(chosen_piece(self.studio, "source", *source))
+                return Goal(frame_CHW=clip.frame_TCHW[0], about=f"the first frame of {clip.name}")
+            return Goal(frame_CHW=self.school.look_ahead(visit.drive), about="a few steps ahead of here")
+
+        return self._take(visit, find)
+
+    def take_picture(self, file: str | None, visit: Visit) -> tuple:
+        """An uploaded picture as the goal."""
+
+        def find() -> Goal:
+            if not file:
+                raise ValueError("No picture came; a png, jpg, webp or bmp file is needed.")
+            frame_CHW = lawm.read_picture(file, self.school.model.frame_size)
+            return Goal(frame_CHW=frame_CHW, about=Path(file).name)
+
+        return self._take(visit, find)
+
+    def _take(self, visit: Visit, find: Callable[[], Goal]) -> tuple:
         def act() -> tuple:
             if visit.drive is None:
                 raise ValueError("Nothing is driven yet; press Begin first.")
-            if kind == GOAL_SOURCE:
-                clip = self.studio.open_clip(chosen_piece(self.studio, "source", *source))
-                goal = Goal(frame_CHW=clip.frame_TCHW[0], about=f"the first frame of {clip.name}")
-            else:
-                goal = Goal(frame_CHW=self.school.look_ahead(visit.drive), about="a few steps ahead of here")
+            goal = find()
             ready = gr.update(interactive=True), gr.update(interactive=False)
             return message_value(), replace(visit, goal=goal, plan=None), plan_value(goal), *ready
 

@@ -26,7 +26,9 @@ from painting.motions import (
     WANDER,
     ZOOM_IN,
     ZOOM_OUT,
+    to_and_fro,
 )
+from painting.robots import Shot
 from painting.scene import Scene
 from painting.sceneries import (
     city,
@@ -299,6 +301,48 @@ SCENES = (
         painting=VALLEY,
         things=(BALLOON,),
     ),
+    Shot(
+        file="arm-sweeps",
+        title="Sweeping arm",
+        about="A robot arm swings its gripper to and fro.",
+        robot="arm",
+        seed=9021,
+        rates=(0, 0.3, 0, 0),
+        beat=to_and_fro,
+    ),
+    Shot(
+        file="arm-lifts",
+        title="Lifting arm",
+        about="A robot arm lifts its gripper and lowers it.",
+        robot="arm",
+        seed=9029,
+        rates=(0, 0, 0.25, 0),
+        beat=to_and_fro,
+    ),
+    Shot(
+        file="rover-drives",
+        title="Driving rover",
+        about="A rover drives straight on.",
+        robot="rover",
+        seed=9021,
+        rates=(1.1, 0, 0),
+    ),
+    Shot(
+        file="rover-turns",
+        title="Turning rover",
+        about="A rover drives on and turns right.",
+        robot="rover",
+        seed=9035,
+        rates=(0.5, 0, -0.35),
+    ),
+    Shot(
+        file="rover-stands",
+        title="Walled yard",
+        about="A rover stands in front of a tree.",
+        robot="rover",
+        seed=9014,
+        rates=(0, 0, 0),
+    ),
 )
 
 
@@ -332,4 +376,8 @@ PAIRS = (
     Pair("There and back", "city-swing", "hills-left", "The hills should swing instead of gliding on."),
     Pair("Wander", "valley-wander", "meadow-wander", "The fields should sway and turn as the hills do."),
     Pair("Look up", "mountains-up", "hills-calm", "The hills should sink and the sky open."),
+    Pair("Drive on", "rover-drives", "rover-stands", "The yard never moved: it should open as the rover drives on."),
+    Pair("Turn away", "rover-turns", "hills-calm", "The hills should glide left as the rover turns right."),
+    Pair("Lift", "arm-lifts", "arm-sweeps", "Another arm under another camera: it should rise and sink, not sweep."),
+    Pair("Sweep a lantern", "arm-sweeps", "lantern-stands", "Watch whether the lantern sways as the gripper does."),
 )

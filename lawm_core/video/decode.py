@@ -20,6 +20,7 @@ import numpy as np
 
 # Containers that people film in. Without a list FFmpeg would also follow play lists and scripts to other files.
 CONTAINERS = "mov,mp4,m4a,3gp,matroska,webm,avi,gif,mpegts,mpeg,mpegvideo,ogg,flv,asf,h264,hevc,ivf,mxf,apng"
+PICTURES = "png_pipe,jpeg_pipe,webp_pipe,bmp_pipe"  # one file, one picture: no name stands for a series of files
 MIN_SIDE = 16  # pixels; smaller streams are headers that lie, and some codecs crash on them
 INDEXED_BYTES = 256 * 2**20  # decord reads a whole file to index it, so PyAV, which seeks, reads the larger ones
 INDEXED_SECONDS = 3600.0
@@ -162,6 +163,26 @@ def decode(
     return _decode_pyav(path, want)
 
 
+def decode_picture(path: str, limits: DecodeLimits, *, size: int) -> Decoded:
+    """A still picture as one frame, shrunk until the short side is about twice `size`. Raises RefusedError."""
+    import av
+
+    try:
+        with open_container(path, PICTURES) as container:
+            stream = _video_stream(container)
+            info = _header(container, stream)
+            _check_header(info, limits)
+            frame = next(_decoded_frames(container, stream), None)
+            if frame is None:
+                raise RefusedError("has no picture that can be decoded; the file is damaged or cut off.")
+            shrink = min(1.0, 2 * size / min(info.width, info.height))
+            width, height = (max(1, round(side * shrink)) for side in (info.width, info.height))
+            frame_HWC = frame.to_ndarray(format="rgb24", width=width, height=height)
+    except av.FFmpegError as error:
+        raise RefusedError(f"is not a readable picture ({_reason(error)}); use png, jpg, webp or bmp.") from error
+    return Decoded(frame_THWC=frame_HWC[None], quarter_turns=round(frame.rotation / 90) % 4, file_seconds=0.0)
+
+
 @dataclass(frozen=True)
 class Want:
     """One request: which moments, at what size."""
@@ -292,11 +313,11 @@ def _collect(timed: Iterator[tuple[float, float, object]], want: Want, seek: boo
 # PyAV ------------------------------------------------------------------------------------------------------------
 
 
-def open_container(path: str):
+def open_container(path: str, containers: str = CONTAINERS):
     """A container of a known kind, from a local file and nothing that file may point at."""
     import av
 
-    options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
+    options = {"format_whitelist": containers, "protocol_whitelist": "file"}
     return av.open(path, container_options=options, metadata_errors="replace")
 
 
@@ -401,7 +422,8 @@ def _answer(request: dict, limits: DecodeLimits) -> tuple[dict, np.ndarray | Non
     try:
         if request["task"] == "probe":
             return {"info": asdict(probe(request["path"], limits))}, None
-        decoded = decode(request["path"], limits, **request["arguments"])
+        read = decode_picture if request["task"] == "picture" else decode
+        decoded = read(request["path"], limits, **request["arguments"])
     except RefusedError as refusal:
         return {"refusal": str(refusal)}, None
     except MemoryError:

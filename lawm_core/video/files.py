@@ -75,6 +75,19 @@ def read_clip(
     )
 
 
+def read_picture(path: str | os.PathLike, size: int, limits: DecodeLimits | None = None) -> Tensor:
+    """A still picture in a png, jpg, webp or bmp file: frame_CHW float32 in [0, 1], turned as the file asks,
+    centre-cropped to a square of size x size pixels. Decoded under the guard of `sandbox.py`. Raises VideoError.
+    """
+    _check_positive("size", size)
+    path, limits = Path(path), limits or DecodeLimits()
+    try:
+        decoded = sandbox.decode_picture_guarded(_checked(path, limits, "picture"), limits, size=int(size))
+    except RefusedError as refusal:
+        raise VideoError(f"{path.name} {refusal}") from refusal
+    return square(torch.from_numpy(decoded.frame_THWC), int(size), decoded.quarter_turns)[0]
+
+
 def read_frames(
     path: str | os.PathLike, frames_per_second: float, short_side: int, trusted: bool = False
 ) -> Iterator[Tensor]:
@@ -207,18 +220,18 @@ def _check_positive(name: str, value: float) -> None:
         raise ValueError(f"{name} is {value}; a finite number above 0 is needed.")
 
 
-def _checked(path: Path, limits: DecodeLimits) -> str:
+def _checked(path: Path, limits: DecodeLimits, kind: str = "video") -> str:
     """The absolute path of a regular, readable file that may be opened. Absolute, so that no name is read as a URL."""
     try:
         status = path.stat()
     except (OSError, ValueError):
-        raise RefusedError("does not exist; the path of a video file is needed.") from None
+        raise RefusedError(f"does not exist; the path of a {kind} file is needed.") from None
     if stat.S_ISDIR(status.st_mode):
-        raise RefusedError("is a folder; a video file is needed.")
+        raise RefusedError(f"is a folder; a {kind} file is needed.")
     if not stat.S_ISREG(status.st_mode):
-        raise RefusedError("is not a regular file; a video file is needed.")
+        raise RefusedError(f"is not a regular file; a {kind} file is needed.")
     if not status.st_size:
-        raise RefusedError("is empty (0 bytes); a video file is needed.")
+        raise RefusedError(f"is empty (0 bytes); a {kind} file is needed.")
     if status.st_size > limits.max_bytes:
         raise RefusedError(
             f"has {status.st_size / 2**20:.0f} MiB; at most {limits.max_bytes / 2**20:.0f} MiB can be read."

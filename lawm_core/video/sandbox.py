@@ -61,6 +61,15 @@ def decode_guarded(path: str, limits: DecodeLimits, **arguments) -> Decoded:
         raise _stopped(death) from death
 
 
+def decode_picture_guarded(path: str, limits: DecodeLimits, **arguments) -> Decoded:
+    """`decode.decode_picture` in a child process. Raises RefusedError, also when the child dies."""
+    try:
+        request = {"task": "picture", "path": path, "arguments": arguments}
+        return _as_decoded(*_ask(request, limits, time.monotonic() + limits.wall_seconds))
+    except _ChildError as death:
+        raise RefusedError(f"could not be decoded safely: the decoder {death}. A copy saved anew may work.") from death
+
+
 def _stopped(death: _ChildError) -> RefusedError:
     return RefusedError(f"could not be decoded safely: the decoder {death}. A copy saved anew as H.264 mp4 may work.")
 

@@ -2,6 +2,8 @@
 
 import re
 
+import imageio.v3 as imageio
+import numpy as np
 import pytest
 import torch
 from playwright.sync_api import expect
@@ -103,6 +105,19 @@ def test_a_plan_to_a_goal_and_doing_it(open_drive):
     expect(page.locator("#do-plan")).to_be_enabled()
     page.click("#do-plan")
     wait_for_steps(page, 3)
+
+
+def test_a_picture_of_ones_own_is_a_goal(open_drive, tmp_path):
+    page = open_drive("rover")
+    colours = np.zeros((60, 90, 3), dtype=np.uint8)
+    colours[:, :, 0] = 255
+    imageio.imwrite(tmp_path / "red <b>wall.png", colours)
+    (tmp_path / "words.png").write_text("no picture")
+    page.set_input_files("#upload-goal input[type=file]", tmp_path / "words.png")
+    expect(page.locator("#message")).to_contain_text("words.png is not a readable picture")
+    page.set_input_files("#upload-goal input[type=file]", tmp_path / "red <b>wall.png")
+    expect(page.locator("#plan .plan-said")).to_contain_text("wall.png")
+    expect(page.locator("#run-plan")).to_be_enabled()
 
 
 def test_a_plan_can_be_cancelled_and_the_page_goes_on(open_drive):

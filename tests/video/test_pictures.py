@@ -1,0 +1,90 @@
+"""Still pictures through the same guarded door: as they are, or a sentence that says why not."""
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lawm_core.contracts import VideoError
+from lawm_core.video.decode import DecodeLimits
+from lawm_core.video.files import read_picture
+
+
+def ramp(height=60, width=90):
+    """Red rises to the right, green downwards."""
+    byte_HWC = np.zeros((height, width, 3), dtype=np.uint8)
+    byte_HWC[..., 0] = np.linspace(0, 255, width)[None]
+    byte_HWC[..., 1] = np.linspace(0, 255, height)[:, None]
+    return byte_HWC
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp"])
+def test_a_picture_is_cut_to_its_middle_square(tmp_path, suffix):
+    imageio.imwrite(tmp_path / f"ramp.{suffix}", ramp())
+    frame_CHW = read_picture(tmp_path / f"ramp.{suffix}", 30)
+    assert frame_CHW.shape == (3, 30, 30) and 0 <= frame_CHW.min() and frame_CHW.max() <= 1
+    expected = torch.from_numpy(ramp()[:, 15:75].copy()).permute(2, 0, 1).float() / 255
+    expected = expected.unflatten(1, (30, 2)).unflatten(3, (30, 2)).mean(dim=(2, 4))
+    assert (frame_CHW - expected).abs().mean() < 0.02
+
+
+def test_a_photograph_is_turned_as_its_camera_says(tmp_path):
+    picture = Image.fromarray(ramp(64, 64))
+    exif = picture.getexif()
+    exif[0x112] = 6  # to be shown a quarter turned clockwise
+    picture.save(tmp_path / "turned.jpg", exif=exif)
+    frame_CHW = read_picture(tmp_path / "turned.jpg", 32)
+    assert frame_CHW[0, -1].mean() > 0.9 > 0.1 > frame_CHW[0, 0].mean()  # red rises downwards now
+    assert frame_CHW[1, :, 0].mean() > 0.9 > 0.1 > frame_CHW[1, :, -1].mean()
+
+
+def test_see_through_pictures_are_read(tmp_path):
+    alpha = np.dstack([ramp(), np.full((60, 90), 128, np.uint8)])
+    imageio.imwrite(tmp_path / "glass.png", alpha)
+    assert read_picture(tmp_path / "glass.png", 16).shape == (3, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("text.png", b"words", "is not a readable picture"),
+        ("empty.png", b"", "is empty (0 bytes); a picture file is needed"),
+        ("svg.png", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "is not a readable picture"),
+        ("list.png", b"ffconcat version 1.0\nfile '/etc/passwd'\n", "is not a readable picture"),
+        ("missing.png", None, "does not exist"),
+    ],
+)
+def test_what_is_no_picture_is_named(tmp_path, name, content, says):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(VideoError) as caught:
+        read_picture(tmp_path / name, 32)
+    assert str(caught.value).startswith(name) and says in str(caught.value)
+
+
+def test_pictures_too_large_or_too_small_are_refused(tmp_path):
+    imageio.imwrite(tmp_path / "ramp.png", ramp())
+    with pytest.raises(VideoError, match="90 x 60 pixels; at most 80 a side"):
+        read_picture(tmp_path / "ramp.png", 32, DecodeLimits(max_side=80))
+    imageio.imwrite(tmp_path / "dot.png", ramp(8, 8))
+    with pytest.raises(VideoError, match="each side needs at least 16"):
+        read_picture(tmp_path / "dot.png", 32)
+
+
+def test_damaged_pictures_give_a_picture_or_a_reason(tmp_path):
+    """Bytes at random places are random; nothing but VideoError may come of it."""
+    draw = np.random.default_rng(3)
+    for suffix in ("png", "jpg", "webp", "bmp"):
+        imageio.imwrite(tmp_path / f"ramp.{suffix}", ramp())
+        data = (tmp_path / f"ramp.{suffix}").read_bytes()
+        for index in range(4):
+            mutant = bytearray(data)
+            for at in draw.integers(len(mutant), size=20):
+                mutant[at] = draw.integers(256)
+            path = tmp_path / f"mutant-{index}.{suffix}"
+            path.write_bytes(bytes(mutant[: len(mutant) * (4 - index % 2) // 4]))
+            try:
+                assert read_picture(path, 16).shape == (3, 16, 16)
+            except VideoError as error:
+                assert str(error).startswith(path.name)
