@@ -138,6 +138,7 @@ def add_making(command: Command) -> None:
     tape.add_argument("--out", type=Path, required=True, help="a folder that does not exist yet")
     tape.add_argument("--episodes", type=int, default=600)
     tape.add_argument("--frames", type=int, default=24, help="of each episode (default 24)")
+    tape.add_argument("--val-share", type=float, default=0.1, help="of the episodes, the last ones (default 0.1)")
     tape.add_argument("--size", type=int, default=96, help="pixels a side (default 96)")
     tape.add_argument("--rate", type=float, default=6.0, help="frames a second (default 6)")
     tape.add_argument("--seed", type=int, default=0, help="of the first episode; the next have the next (default 0)")

@@ -187,7 +187,9 @@ def run_record(options: argparse.Namespace) -> None:
     from lawm_core.worlds.recorder import TASKS, RecorderConfig, record
     from lawm_core.worlds.robots import build_robot
 
-    config = RecorderConfig(episodes=options.episodes, frames=options.frames, seed=options.seed)
+    config = RecorderConfig(
+        episodes=options.episodes, frames=options.frames, seed=options.seed, val_share=options.val_share
+    )
     world = build_robot(options.robot, options.size, options.rate)
     out = record(world, options.out, config, TASKS[options.robot], None if options.quiet else show_progress)
     print(json.dumps({"out": str(out), "episodes": config.episodes, "frames": config.episodes * config.frames}))

@@ -83,7 +83,7 @@ def measure_share(given: argparse.Namespace, share: float, folder: Path) -> dict
     )
     settings = SuiteConfig(
         families=("noisy",), capacities=(1.0,), episodes=given.episodes, plan_samples=given.samples,
-        plan_iterations=given.iterations,
+        plan_iterations=given.iterations, oracle=False,
     )  # fmt: skip
     bench = Bench(lawm.load_model(folder / "model"), None, settings, {"arm": EpisodeWorld(home, "val")})
     scores = [

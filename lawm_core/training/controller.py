@@ -15,7 +15,7 @@ from lawm_core.worlds.episodes import EpisodeWorld, Labelled
 class LabelledConfig:
     """Pieces of episodes in a batch."""
 
-    clips: int = 64
+    clips: int = 32
     frames: int = 3
 
 
@@ -33,37 +33,51 @@ class LabelledSource:
 
 @dataclass(frozen=True, kw_only=True)
 class ControllerObjectiveConfig:
-    """Whose controller for whose latent actions."""
+    """Whose controllers for whose latent actions. robots: names with the same known actions, as `arm` and
+    `arm_action_only`.
+    """
 
-    robot: str = "arm"
-    family: str = "noisy"
+    robots: tuple[str, ...] = ("arm",)
+    families: tuple[str, ...] = ("noisy",)
 
 
 class ControllerObjective:
-    """One controller alone: squared distance to the inferred latent action, at settings drawn anew for each clip.
+    """Squared distances to the inferred latent actions, at settings drawn anew for each clip. Controllers share nothing
+    but their batches: what is encoded and inferred once serves all of them.
 
     Distances are measured as the world model hears them, each number times its gain, and relative to how far actions
     are from none at that setting: what a bottleneck drowns costs nothing, and no setting outweighs another.
     """
 
     def __init__(self, model: LatentActionModel, config: ControllerObjectiveConfig) -> None:
-        model.robot(config.robot)
-        self.model, self.family = model, model.member(config.family)
-        self.controller = model.controllers[config.robot][config.family]
+        for robot in config.robots:
+            model.robot(robot)
+        self.model, self.config = model, config
+        self.controllers = {
+            f"{robot}-{family}": model.controllers[robot][family]
+            for robot in config.robots
+            for family in config.families
+        }
 
     def trained(self) -> nn.Module:
-        return self.controller
+        return nn.ModuleDict(self.controllers)
 
     def losses(self, labelled: Labelled, progress: float) -> dict[str, Tensor]:
-        """`distance`: of the controller's actions, squared, over that of no action at all."""
+        """By ROBOT-FAMILY: the controller's distance, squared, over that of no action at all; `loss`, their sum."""
         with torch.no_grad():
             state_BTND = self.model.encoder.eval()(labelled.frame_BTCHW).float()
             capacity_B = (1.1 * torch.rand(len(state_BTND), device=state_BTND.device) - 0.05).clamp(0, 1)
-            family = self.family.eval()
-            action_BUA = family.infer(state_BTND, capacity_B).action_BUA
-            gain_B1A = family.world_model.trust(capacity_B)[:, None]
-            size_B11 = (gain_B1A * action_BUA).square().mean(dim=(1, 2), keepdim=True)
-            size_B11 = size_B11.mean() * 0.1 + 0.9 * size_B11  # nothing may divide by a clip that stands still
-        told_BUA = self.controller(labelled.action_BUK, state_BTND[:, :-1], capacity_B).float()
-        distance = ((gain_B1A * (told_BUA - action_BUA)).square() / (size_B11 + 1e-8)).mean()
-        return {"loss": distance, "distance": distance}
+        told: dict[str, Tensor] = {}
+        for name in self.config.families:
+            family = self.model.member(name).eval()
+            with torch.no_grad():
+                action_BUA = family.infer(state_BTND, capacity_B).action_BUA
+                gain_B1A = family.world_model.trust(capacity_B)[:, None]
+                size_B11 = (gain_B1A * action_BUA).square().mean(dim=(1, 2), keepdim=True)
+                size_B11 = size_B11.mean() * 0.1 + 0.9 * size_B11  # nothing may divide by a clip that stands still
+            for robot in self.config.robots:
+                controller = self.controllers[f"{robot}-{name}"]
+                told_BUA = controller(labelled.action_BUK, state_BTND[:, :-1], capacity_B).float()
+                off_BUA = (gain_B1A * (told_BUA - action_BUA)).square()
+                told[f"{robot}-{name}"] = (off_BUA / (size_B11 + 1e-8)).mean()
+        return {"loss": torch.stack(list(told.values())).sum(), **told}

@@ -17,7 +17,7 @@ from lawm_core.training.controller import (
     LabelledSource,
 )
 from lawm_core.training.optimizers import OptimizerConfig
-from lawm_core.training.trainer import Deadline, Trainer, TrainerConfig
+from lawm_core.training.trainer import Trainer, TrainerConfig
 from lawm_core.worlds.episodes import EpisodeWorld, build_episodes
 from lawm_core.worlds.robots import ROBOTS
 
@@ -53,29 +53,33 @@ def train_controllers(
     device: str = "auto",
     show: bool = True,
 ) -> dict[str, float]:
-    """Trains a controller for each family and kind on OUT/model and saves the model; the last distances by name.
+    """Trains a controller for each family and kind on OUT/model, together, and saves the model; the last distances by
+    ROBOT-FAMILY.
 
-    The kind that sees the action alone is kept as ROBOT_action_only. minutes: for all of them together; --resume
-    goes on later. The recipe is the paper's, with fewer and smaller batches [LAWM §3].
+    The kind that sees the action alone is kept as ROBOT_action_only. The recipe is the paper's, with fewer and smaller
+    batches [LAWM §3].
     """
     out, device = Path(out), pick_device(device)
     model = load_model(out / "model", device=device)
     home = build_episodes(data, cache, model.frames_per_second, model.frame_size)
-    world, told, deadline = EpisodeWorld(home, "train"), {}, Deadline(minutes)
+    world = EpisodeWorld(home, "train")
+    torch.manual_seed(0)
+    names = []
     for kind in kinds:
         name = robot + (ACTION_ONLY if kind == "action" else "")
         config = describe_robot(robot, world, kind)
         if model.config.robots.get(name) != config:
             model.add_robot(name, config)
-        for family in families or model.families:
-            objective = ControllerObjective(model, ControllerObjectiveConfig(robot=name, family=family))
-            objective.trained().requires_grad_(True)
-            plan = TrainerConfig(steps=steps, optimizer=OptimizerConfig(adam_rate=1e-3, muon_rate=0.01, warm_up=0.1))
-            source = LabelledSource(LabelledConfig(), world, device, plan.seed)
-            trainer = Trainer(objective, source, plan, out / f"controller-{name}-{family}")
-            if resume:
-                trainer.resume()
-            told[f"{name}-{family}"] = trainer.run(deadline.minutes_left(), show=show).get("distance", 0.0)
-            objective.trained().requires_grad_(False)
-            save_model(model, out / "model")
-    return told
+        names.append(name)
+    config = ControllerObjectiveConfig(robots=tuple(names), families=tuple(families or model.families))
+    objective = ControllerObjective(model, config)
+    objective.trained().requires_grad_(True)
+    plan = TrainerConfig(steps=steps, optimizer=OptimizerConfig(adam_rate=1e-3, muon_rate=0.01, warm_up=0.1))
+    source = LabelledSource(LabelledConfig(), world, device, plan.seed)
+    trainer = Trainer(objective, source, plan, out / f"controller-{robot}")
+    if resume:
+        trainer.resume()
+    told = trainer.run(minutes, show=show)
+    objective.trained().requires_grad_(False)
+    save_model(model, out / "model")
+    return {name: told[name] for name in objective.controllers if name in told}

@@ -64,7 +64,7 @@ class MirrorModel:
 def learned_distance(kind):
     torch.manual_seed(0)
     model, world = MirrorModel(kind), Mirror()
-    objective = ControllerObjective(model, ControllerObjectiveConfig(robot="toy"))
+    objective = ControllerObjective(model, ControllerObjectiveConfig(robots=("toy",)))
     optimizer, recent = torch.optim.AdamW(objective.trained().parameters(), lr=4e-3), []
     for step in range(250):
         drawn = world.draw(step)
@@ -107,7 +107,7 @@ def test_resume_is_bit_identical(labels, tmp_path):
         torch.manual_seed(0)
         model = LatentActionModel(tiny_config())
         model.add_robot("toy", describe_robot("toy", world))
-        objective = ControllerObjective(model, ControllerObjectiveConfig(robot="toy"))
+        objective = ControllerObjective(model, ControllerObjectiveConfig(robots=("toy",)))
         config = TrainerConfig(steps=6, bf16=False, optimizer=OptimizerConfig(adam_rate=1e-3))
         source = LabelledSource(LabelledConfig(clips=4), world, torch.device("cpu"), 0)
         return Trainer(objective, source, config, tmp_path / name)
