@@ -97,12 +97,14 @@ class LatentActionConfig:
     length is drawn anew, from one step to all: long ones alone teach blur, since a blurred guess errs least far ahead.
     cycle: weight of the way there and back: actions inferred again from the target's first predicted step must explain
     the source's first step.
+    lean: power of the capacities drawn evenly; below 1 higher ones are met more often.
     """
 
     family: str = "noisy"
     warm_up: float = 0.2
     single_share: float = 0.7
     cycle: float = 0.0
+    lean: float = 1.0
 
 
 class LatentActionObjective:
@@ -132,7 +134,8 @@ class LatentActionObjective:
         source_BTND, target_BTND = both_BTND.chunk(2)
         # A little beyond both ends, so that the ends themselves are met as often as what lies between them.
         settings = 1 if self.family.bottleneck.batch_capacity else len(target_BTND)
-        capacity_B = (1.2 * torch.rand(settings, device=target_BTND.device) - 0.1).clamp(0, 1).expand(len(target_BTND))
+        even_S = (1.2 * torch.rand(settings, device=target_BTND.device) - 0.1).clamp(0, 1)
+        capacity_B = (even_S**self.config.lean).expand(len(target_BTND))
         inferred = self.family.infer(source_BTND, capacity_B)
         predicted_BUND = self.family.world_model.rollout(target_BTND[:, :context], inferred.action_BUA, capacity_B)
         error = (predicted_BUND.float() - target_BTND[:, 1:]).abs().mean()
