@@ -1,10 +1,16 @@
 """The shipped model does what its card says: cheap versions of the measures, so that a bad checkpoint cannot land."""
 
+from pathlib import Path
+
 import pytest
 
 from lawm_core.checkpoint import list_models, load_model
 from lawm_core.evaluation.bench import Bench, SuiteConfig
+from lawm_core.evaluation.controller import measure_controller
 from lawm_core.evaluation.twins import measure_twins
+from lawm_core.worlds.episodes import EpisodeWorld, build_episodes
+
+ROBOTS = Path(__file__).resolve().parent.parent / "assets" / "robots"
 
 
 @pytest.fixture(scope="module")
@@ -42,3 +48,27 @@ def test_objects_act_too(twins, family):
 @pytest.mark.parametrize("family", ["noisy", "sparse"])
 def test_the_dial_begins_at_hardly_anything(twins, family):
     assert twins[family, 0.0, "camera_effect"] < 0.5 * twins[family, 1.0, "camera_effect"]
+
+
+@pytest.fixture(scope="module")
+def driven(tmp_path_factory) -> dict[tuple[str, str], float]:
+    """Figures of the default model on the robots' sample episodes, two seconds under known actions, at capacity 1."""
+    model, cache = load_model(), tmp_path_factory.mktemp("cache")
+    labelled = {
+        robot: EpisodeWorld(build_episodes(ROBOTS / robot, cache, model.frames_per_second, model.frame_size), "val")
+        for robot in model.robots
+    }
+    bench = Bench(model, None, SuiteConfig(capacities=(1.0,), episodes=8), labelled)
+    return {(s.family, s.name): s.mean for s in measure_controller(bench, lambda *_: None).scores}
+
+
+def test_both_robots_can_be_driven_in_every_family():
+    model = load_model()
+    assert model.robots == ("arm", "rover")
+    assert {f"{robot}_action_only" for robot in model.robots} < set(model.controllers)
+
+
+@pytest.mark.parametrize("robot", ["arm", "rover"])
+@pytest.mark.parametrize("family", ["noisy", "sparse", "discrete"])
+def test_known_actions_do_nearly_what_inferred_ones_do(driven, robot, family):
+    assert driven[family, f"{robot}_ratio"] <= 1.4 and driven[family, f"{robot}_still"] <= 1.1

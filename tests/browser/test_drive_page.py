@@ -5,43 +5,22 @@ import re
 import imageio.v3 as imageio
 import numpy as np
 import pytest
-import torch
 from playwright.sync_api import expect
-
-from lawm_core.checkpoint import load_model, save_model
-from lawm_core.models.controller import ControllerConfig
-from tests.browser.conftest import pages, served
-
-
-@pytest.fixture(scope="module")
-def driving_address(tmp_path_factory):
-    """The app with the shipped model, given controllers for both robots that nobody has trained."""
-    folder = tmp_path_factory.mktemp("driving")
-    torch.manual_seed(0)
-    model = load_model()
-    arm, rover = ("dx", "dy", "dz", "gripper"), ("dx", "dy", "dyaw")
-    for name, numbers in (("arm", arm), ("rover", rover)):
-        count = len(numbers)
-        about = {"names": numbers, "units": ("m",) * count, "mean": (0.0,) * count}
-        model.add_robot(name, ControllerConfig(**about, limits=(0.1,) * count, spread=(0.05,) * count))
-    save_model(model, folder / "model", half=True)
-    with served(folder, "--model", str(folder / "model")) as address:
-        yield address
 
 
 @pytest.fixture
-def open_drive(browser, driving_address):
-    for open_page in pages(browser, driving_address):
+def open_drive(open_page):
+    """The page in a robot's simulated scene."""
 
-        def begin(robot: str, open_page=open_page):
-            page = open_page()
-            page.get_by_role("tab", name="Drive and plan").click()
-            page.locator(f"#robot input[value={robot}]").check()
-            page.click("#begin-drive")
-            page.wait_for_selector("#drive [data-drive]")
-            return page
+    def begin(robot: str):
+        page = open_page()
+        page.get_by_role("tab", name="Drive and plan").click()
+        page.locator(f"#robot input[value={robot}]").check()
+        page.click("#begin-drive")
+        page.wait_for_selector("#drive [data-drive]")
+        return page
 
-        yield begin
+    return begin
 
 
 def steps(page) -> int:
