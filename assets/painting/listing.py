@@ -378,6 +378,6 @@ PAIRS = (
     Pair("Look up", "mountains-up", "hills-calm", "The hills should sink and the sky open."),
     Pair("Drive on", "rover-drives", "rover-stands", "The yard never moved: it should open as the rover drives on."),
     Pair("Turn away", "rover-turns", "hills-calm", "The hills should glide left as the rover turns right."),
-    Pair("Lift", "arm-lifts", "arm-sweeps", "Another arm under another camera: it should rise and sink, not sweep."),
+    Pair("Sweep a ball", "arm-sweeps", "ball-roams", "The ball rolled its own way; here the gripper's way moves it."),
     Pair("Sweep a lantern", "arm-sweeps", "lantern-stands", "Watch whether the lantern sways as the gripper does."),
 )
