@@ -91,7 +91,9 @@ def family_stages(
         lam[f"lam-{name}"] = StageRecipe(
             batch=batch,
             trainer=rest if i else first,
-            objective=lambda model, name=name: LatentActionObjective(model, LatentActionConfig(family=name, cycle=0.3, lean=0.5)),
+            objective=lambda model, name=name: LatentActionObjective(
+                model, LatentActionConfig(family=name, cycle=0.3, lean=0.5)
+            ),
             start=follow_first(name) if i else None,
         )
         if name not in REFERENCES:
