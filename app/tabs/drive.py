@@ -79,11 +79,9 @@ def build_drive_tab(studio: Studio) -> DriveParts | None:
                 record = gr.Button("Open in Compose", size="sm", elem_id="record-drive", interactive=False)
         with gr.Column(scale=5, min_width=320):
             goal = gr.Radio([GOAL_AHEAD, GOAL_SOURCE], value=GOAL_AHEAD, label="Goal", elem_id="goal-kind")
-            with gr.Row(elem_classes="downloads"):
+            with gr.Row(elem_classes="downloads", elem_id="goal-tools"):
                 choose = gr.Button("Take the goal", size="sm", elem_id="take-goal", interactive=False)
-                upload = gr.UploadButton(
-                    "Upload a goal", file_types=PICTURE_TYPES, size="sm", elem_id="upload-goal", interactive=False
-                )
+                upload = gr.UploadButton("Upload a goal", file_types=PICTURE_TYPES, size="sm", interactive=False)
                 plan = gr.Button("Plan", size="sm", elem_id="run-plan", interactive=False, variant="primary")
                 stop = gr.Button("Cancel", size="sm", elem_id="cancel-plan", visible=False)
                 do = gr.Button("Do the plan", size="sm", elem_id="do-plan", interactive=False)
