@@ -17,7 +17,7 @@ from lawm_core.models.policy import PolicyConfig
 from lawm_core.planning.cem import plan_steps
 from lawm_core.runtime import pick_device
 from lawm_core.training.controller import LabelledConfig, LabelledSource
-from lawm_core.training.controllers import describe_robot
+from lawm_core.training.controllers import describe_robot, sided
 from lawm_core.training.optimizers import OptimizerConfig
 from lawm_core.training.trainer import Deadline, Trainer, TrainerConfig
 from lawm_core.worlds.episodes import EpisodeWorld, Labelled, build_episodes
@@ -126,7 +126,8 @@ def train_baselines(
         "policy": (PolicyObjective(model, robot), 64, steps + 1, policy_steps),
     }
     for name, (objective, clips, frames, count) in stages.items():
-        source = LabelledSource(LabelledConfig(clips=clips, frames=frames), world, device, 0)
+        batch = LabelledConfig(clips=clips, frames=frames, sided=sided(robot))
+        source = LabelledSource(batch, world, device, 0)
         trainer = Trainer(objective, source, TrainerConfig(steps=count, optimizer=rates), out / f"{robot}-{name}")
         if resume:
             trainer.resume()

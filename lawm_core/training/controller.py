@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from lawm_core.model import LatentActionModel
 from lawm_core.worlds.episodes import EpisodeWorld, Labelled
+from lawm_core.worlds.twins import recolour
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledConfig:
-    """Pieces of episodes in a batch."""
+    """Pieces of episodes in a batch: scenes are few, so that looks and sides are varied.
+
+    recoloured: share of the pieces in other colours. sided: which numbers of an action mean the opposite in a mirror;
+    half of the pieces are then seen in one. None: no mirrors.
+    """
 
     clips: int = 32
     frames: int = 3
+    recoloured: float = 0.5
+    sided: tuple[int, ...] | None = None
 
 
 class LabelledSource:
@@ -28,7 +35,34 @@ class LabelledSource:
     def draw(self, step: int) -> Labelled:
         """Random pieces of episodes."""
         generator = torch.Generator(self.device).manual_seed(self.seed * 1_000_003 + step)
-        return self.world.draw_labelled(self.config.clips, self.config.frames, generator)
+        labelled = self.world.draw_labelled(self.config.clips, self.config.frames, generator)
+        labelled = self._mirrored(labelled, generator)
+        changed_B = torch.rand(self.config.clips, generator=generator, device=self.device) < self.config.recoloured
+        frame_BTCHW = labelled.frame_BTCHW
+        other_BTCHW = recolour(frame_BTCHW, generator, strength=0.8)
+        return replace(labelled, frame_BTCHW=torch.where(rows(changed_B, frame_BTCHW), other_BTCHW, frame_BTCHW))
+
+    def _mirrored(self, labelled: Labelled, generator: Generator) -> Labelled:
+        """Half of the pieces in a mirror, with what was done there."""
+        if self.config.sided is None:
+            return labelled
+        flip_B = torch.rand(self.config.clips, generator=generator, device=self.device) < 0.5
+        turn_K = torch.ones(labelled.action_BUK.shape[-1], device=self.device)
+        turn_K[list(self.config.sided)] = -1
+        frame_BTCHW, action_BUK, pose_BTK = labelled.frame_BTCHW, labelled.action_BUK, labelled.pose_BTK
+        fits = pose_BTK.shape[-1] == len(turn_K)  # poses are told in the same numbers, where they are told
+        return replace(
+            labelled,
+            frame_BTCHW=torch.where(rows(flip_B, frame_BTCHW), frame_BTCHW.flip(4), frame_BTCHW),
+            action_BUK=torch.where(rows(flip_B, action_BUK), action_BUK * turn_K, action_BUK),
+            pose_BTK=torch.where(rows(flip_B, pose_BTK), pose_BTK * turn_K, pose_BTK) if fits else pose_BTK,
+            scene_B2=None,
+        )
+
+
+def rows(choice_B: Tensor, like: Tensor) -> Tensor:
+    """A choice for each clip in a shape that goes with `like`."""
+    return choice_B.view(-1, *[1] * (like.ndim - 1))
 
 
 @dataclass(frozen=True, kw_only=True)

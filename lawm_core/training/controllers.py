@@ -40,6 +40,13 @@ def describe_robot(robot: str, world: EpisodeWorld, kind: str = "attention") -> 
     )
 
 
+def sided(robot: str) -> tuple[int, ...] | None:
+    """Which numbers of a simulated robot's actions mean the opposite in a mirror; None where nobody knows."""
+    if robot not in ROBOTS:
+        return None
+    return tuple(k for k, number in enumerate(ROBOTS[robot][0].known) if number.sided)
+
+
 def train_controllers(
     out: str | Path,
     robot: str,
@@ -75,7 +82,7 @@ def train_controllers(
     objective = ControllerObjective(model, config)
     objective.trained().requires_grad_(True)
     plan = TrainerConfig(steps=steps, optimizer=OptimizerConfig(adam_rate=1e-3, muon_rate=0.01, warm_up=0.1))
-    source = LabelledSource(LabelledConfig(), world, device, plan.seed)
+    source = LabelledSource(LabelledConfig(sided=sided(robot)), world, device, plan.seed)
     trainer = Trainer(objective, source, plan, out / f"controller-{robot}")
     if resume:
         trainer.resume()

@@ -43,7 +43,7 @@ class ArmWorld:
     """One scene at a time; `reset` makes another."""
 
     known = (
-        KnownAction("dx", "m", 0.06), KnownAction("dy", "m", 0.06), KnownAction("dz", "m", 0.06),
+        KnownAction("dx", "m", 0.06), KnownAction("dy", "m", 0.06, sided=True), KnownAction("dz", "m", 0.06),
         KnownAction("gripper", "m", 0.045),
     )  # fmt: skip
 

@@ -37,7 +37,10 @@ class RoverConfig:
 class RoverWorld:
     """One scene at a time; `reset` makes another."""
 
-    known = (KnownAction("dx", "m", 0.4), KnownAction("dy", "m", 0.15), KnownAction("dyaw", "rad", 0.25))
+    known = (
+        KnownAction("dx", "m", 0.4), KnownAction("dy", "m", 0.15, sided=True),
+        KnownAction("dyaw", "rad", 0.25, sided=True),
+    )  # fmt: skip
 
     def __init__(self, config: RoverConfig | None = None) -> None:
         self.config = config or RoverConfig()

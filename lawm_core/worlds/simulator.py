@@ -30,11 +30,15 @@ class SimulatorError(ValueError):
 
 @dataclass(frozen=True)
 class KnownAction:
-    """One number a robot is told: its name, its unit and the most it may be in one step, either way."""
+    """One number a robot is told: its name, its unit and the most it may be in one step, either way.
+
+    sided: whether it means the opposite in a mirror, as a step to the left does.
+    """
 
     name: str
     unit: str
     limit: float
+    sided: bool = False
 
 
 class Simulator(Protocol):

@@ -100,6 +100,32 @@ def run(tmp_path):
     return tmp_path / "run"
 
 
+def test_pieces_in_a_mirror_are_told_what_was_done_there(labels, tmp_path):
+    """A toy's pose is the place of its bright square: what the pictures show is what the labels say."""
+    world = EpisodeWorld(build_episodes(labels, tmp_path / "cache", 6.0, 40), "train")
+    config = LabelledConfig(clips=32, frames=4, recoloured=0.0, sided=(0,))
+    drawn = LabelledSource(config, world, torch.device("cpu"), 0).draw(3)
+    bright = drawn.frame_BTCHW.mean(dim=2) > 0.55
+    places = torch.arange(40.0)
+    seen_x = (bright.float().sum(dim=2) * places).sum(dim=-1) / bright.sum(dim=(2, 3))
+    seen_y = (bright.float().sum(dim=3) * places).sum(dim=-1) / bright.sum(dim=(2, 3))
+    assert (seen_x.diff(dim=1) - drawn.action_BUK[..., 0]).abs().max() < 0.6
+    assert (seen_y.diff(dim=1) - drawn.action_BUK[..., 1]).abs().max() < 0.6
+    mirrored_B = drawn.pose_BTK[:, 0, 0] < 0  # places are above 0 but in a mirror
+    assert 8 < mirrored_B.sum() < 24
+
+
+def test_a_share_of_pieces_is_in_other_colours_with_the_same_labels(labels, tmp_path):
+    world = EpisodeWorld(build_episodes(labels, tmp_path / "cache", 6.0, 40), "train")
+    own, other = (
+        LabelledSource(LabelledConfig(clips=32, recoloured=share), world, torch.device("cpu"), 0).draw(0)
+        for share in (0.0, 0.5)
+    )
+    assert torch.equal(own.action_BUK, other.action_BUK)
+    same_B = (own.frame_BTCHW == other.frame_BTCHW).flatten(1).all(dim=1)
+    assert 8 < same_B.sum() < 24
+
+
 def test_resume_is_bit_identical(labels, tmp_path):
     world = EpisodeWorld(build_episodes(labels, tmp_path / "cache", 6.0, 32), "train")
 
