@@ -93,6 +93,7 @@ class LatentPlanner:
         free = steps if self.robot == "arm" else 1
 
         def draw(count: int, generator: Generator) -> Tensor:
+            """count searched vectors, parameter_SP: a sampled action for each free step, one after another."""
             state_XND = state_1ND.expand(count * free, -1, -1)
             drawn_XA = self.model.sample_actions(
                 state_XND, sampler=sampler, generator=generator, **self.setting.arguments()
