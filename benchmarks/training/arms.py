@@ -32,6 +32,7 @@ def options(about: str, steps: int) -> argparse.Namespace:
     parser.add_argument("--model", help="whose encoder and decoder are used (default: the shipped model)")
     parser.add_argument("--steps", type=int, default=steps)
     parser.add_argument("--clips", type=int, default=8, help="of a batch")
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", type=Path, default=Path("cache"))
     parser.add_argument("--out", type=Path)
     return parser.parse_args()
@@ -42,7 +43,8 @@ def read_arms(given: argparse.Namespace) -> dict[str, dict]:
     if not (given.out and given.out.is_file()):
         return {}
     found = json.loads(given.out.read_text())
-    return found["arms"] if (found["steps"], found["clips"]) == (given.steps, given.clips) else {}
+    same = all(found.get(key) == value for key, value in _budget(given).items())
+    return found["arms"] if same else {}
 
 
 def keep_arm(given: argparse.Namespace, table: dict[str, dict], name: str, figures: dict) -> None:
@@ -50,7 +52,11 @@ def keep_arm(given: argparse.Namespace, table: dict[str, dict], name: str, figur
     table[name] = figures
     print(json.dumps({name: figures}), flush=True)
     if given.out:
-        given.out.write_text(json.dumps({"steps": given.steps, "clips": given.clips, "arms": table}, indent=1) + "\n")
+        given.out.write_text(json.dumps(_budget(given) | {"arms": table}, indent=1) + "\n")
+
+
+def _budget(given: argparse.Namespace) -> dict[str, int]:
+    return {"steps": given.steps, "clips": given.clips, "seed": given.seed}
 
 
 def shipped_and_worlds(given: argparse.Namespace) -> tuple[LatentActionModel, dict[str, ClipWorld]]:
@@ -68,15 +74,16 @@ def train_arm(
     limit: NoisyConfig | None = None,
     batch: dict[str, object] | None = None,
     objective: dict[str, object] | None = None,
+    seed: int = 0,
 ) -> LatentActionModel:
     """A noisy family trained from nothing as the recipe does, shortened; each arm changes one thing."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     family = dataclasses.replace(shipped.config.families["noisy"], bottleneck=limit or NoisyConfig(), sampler=None)
     model = LatentActionModel(dataclasses.replace(shipped.config, families={"noisy": family})).to(shipped.device)
     model.encoder.load_state_dict(shipped.encoder.state_dict())
     model.decoder.load_state_dict(shipped.decoder.state_dict())
     stage = nano().stages["lam-noisy"]
-    source = PairSource(dataclasses.replace(stage.batch, clips=clips, **(batch or {})), world, model.device, seed=0)
+    source = PairSource(dataclasses.replace(stage.batch, clips=clips, **(batch or {})), world, model.device, seed)
     aim = LatentActionObjective(model, LatentActionConfig(family="noisy", **(objective or {})))
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(aim, source, dataclasses.replace(stage.trainer, steps=steps), folder)

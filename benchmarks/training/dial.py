@@ -34,7 +34,9 @@ def main() -> None:
         if name in table:
             continue
         objective = {"lean": LEAN} if name == LEANING else {}
-        model = train_arm(shipped, worlds["train"], given.steps, given.clips, limit, objective=objective)
+        model = train_arm(
+            shipped, worlds["train"], given.steps, given.clips, limit, objective=objective, seed=given.seed
+        )
         bench = Bench(model, worlds["val"], SuiteConfig())
         settings = (float(name.rsplit(" ", 1)[1]),) if name.startswith("fixed") else CAPACITIES
         with torch.inference_mode():

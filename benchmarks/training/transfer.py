@@ -40,7 +40,7 @@ def main() -> None:
     for name, changes in ARMS.items():
         if name in table:
             continue
-        model = train_arm(shipped, worlds["train"], given.steps, given.clips, **changes)
+        model = train_arm(shipped, worlds["train"], given.steps, given.clips, **changes, seed=given.seed)
         results = run_suites(model, worlds["val"], config, list(FIGURES))
         figures = {
             score.name: [round(x, 4) for x in (score.mean, score.low, score.high)]
