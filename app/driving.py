@@ -202,12 +202,7 @@ class DrivingSchool:
         """Searches a way from where the drive is to a goal picture: the plan so far, where its best candidates lead
         (frames, the best first), and how many iterations there are; one after each iteration.
         """
-        config, steps = self.model.robot(drive.robot), lawm.plan_steps(drive.robot)
-        limit_K = torch.tensor(config.limits)
-        search = lawm.free_search(limit_K, steps)
-        if drive.robot != "arm":
-            mean_K, spread_K = torch.tensor(config.mean), torch.tensor(config.spread)
-            search = lawm.steady_search(mean_K, spread_K, limit_K, steps)
+        search = lawm.known_search(drive.robot, self.model.robot(drive.robot))
         dynamics = lawm.WorldModelDynamics(drive.kept[-1])
         with self.lock, torch.inference_mode():
             goal_ND = self.model.encode(goal_CHW[None, None])[0, 0]

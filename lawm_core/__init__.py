@@ -28,7 +28,7 @@ from lawm_core.evaluation.script import ActionScript, ScriptStep, Term, read_scr
 from lawm_core.evaluation.transfer import apply_actions, transfer, try_actions
 from lawm_core.model import LatentActionModel, ModelConfig
 from lawm_core.models.controller import ControllerConfig
-from lawm_core.planning.cem import CemConfig, free_search, plan_by_cem, plan_steps, search_by_cem, steady_search
+from lawm_core.planning.cem import CemConfig, free_search, known_search, plan_by_cem, plan_steps, search_by_cem
 from lawm_core.planning.dynamics import WorldModelDynamics
 from lawm_core.planning.objectives import GoalState
 from lawm_core.planning.present import Present
@@ -65,6 +65,7 @@ __all__ = [
     "film",
     "fingerprint",
     "free_search",
+    "known_search",
     "lanes",
     "list_models",
     "load_library",
@@ -79,7 +80,6 @@ __all__ = [
     "save_model",
     "say_motion",
     "search_by_cem",
-    "steady_search",
     "transfer",
     "try_actions",
     "umap_places",

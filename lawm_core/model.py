@@ -62,8 +62,12 @@ class LatentActionModel(nn.Module):
 
     def _controllers(self, config: ControllerConfig) -> nn.ModuleDict:
         """A robot's controllers, one a family."""
-        widths = {name: self.members[name].config.bottleneck.action_width for name in self.families}
-        return nn.ModuleDict({n: Controller(config, self.config.encoder, width) for n, width in widths.items()})
+        made = {}
+        for name in self.families:
+            family = self.members[name].config
+            width = family.bottleneck.action_width
+            made[name] = Controller(config, self.config.encoder, width, family.inverse_dynamics)
+        return nn.ModuleDict(made)
 
     @property
     def name(self) -> str:
@@ -83,7 +87,7 @@ class LatentActionModel(nn.Module):
     @property
     def robots(self) -> tuple[str, ...]:
         """Robots whose known actions the model understands where it sees them done."""
-        return tuple(name for name, config in self.config.robots.items() if config.kind == "attention")
+        return tuple(name for name, config in self.config.robots.items() if config.kind != "action")
 
     @property
     def frames_per_second(self) -> float:

@@ -52,6 +52,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--model", help="whose noisy family is taken further (default: the shipped model)")
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--clips", type=int, default=8, help="of a batch")
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--controller-steps", type=int, default=400)
     parser.add_argument("--samples", type=int, default=64, help="of a search for a plan")
     parser.add_argument("--iterations", type=int, default=6)
@@ -69,7 +70,7 @@ def measure_share(given: argparse.Namespace, share: float, folder: Path) -> dict
     videos, arm = open_world(given.data, given.cache, "train", rate, size), EpisodeWorld(home, "train")
     stage = nano().stages["lam-noisy"]
     world = MixedWorld([videos, arm], [1 - share, share])
-    source = PairSource(dataclasses.replace(stage.batch, clips=given.clips), world, model.device, seed=0)
+    source = PairSource(dataclasses.replace(stage.batch, clips=given.clips), world, model.device, given.seed)
     aim = LatentActionObjective(model, LatentActionConfig(family="noisy", cycle=0.3, warm_up=0.05))
     slower = dataclasses.replace(stage.trainer.optimizer, muon_rate=0.004, adam_rate=3e-4)
     config = dataclasses.replace(stage.trainer, steps=given.steps, optimizer=slower)
@@ -79,7 +80,7 @@ def measure_share(given: argparse.Namespace, share: float, folder: Path) -> dict
         raise SystemExit(f"stopped at step {trainer.step} of {given.steps}; this share is not kept.")
     lawm.save_model(model, folder / "model")
     train_controllers(
-        folder, "arm", given.labels, given.cache, families=["noisy"], kinds=["attention"], steps=given.controller_steps
+        folder, "arm", given.labels, given.cache, families=["noisy"], kinds=["places"], steps=given.controller_steps
     )
     settings = SuiteConfig(
         families=("noisy",), capacities=(1.0,), episodes=given.episodes, plan_samples=given.samples,

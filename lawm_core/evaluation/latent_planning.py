@@ -15,7 +15,7 @@ from lawm_core.evaluation.bench import Bench, Setting
 from lawm_core.evaluation.planning import arm_errors, rover_errors
 from lawm_core.evaluation.scores import Progress, Score, SuiteResult, ratio_score
 from lawm_core.model import LatentActionModel
-from lawm_core.planning.cem import CemConfig, Search, free_search, plan_by_cem, plan_steps, steady_search
+from lawm_core.planning.cem import CemConfig, Search, free_search, known_search, plan_by_cem, plan_steps
 from lawm_core.planning.dynamics import ControllerDynamics, WorldModelDynamics
 from lawm_core.planning.objectives import GoalState
 from lawm_core.planning.present import Present
@@ -72,20 +72,13 @@ class LatentPlanner:
         generator, goal = Generator().manual_seed(seed), GoalState(ends_12ND[0, 1])
         present = self.model.begin(ends_12ND[:, :1], robot=self.robot, **self.setting.arguments())
         if how == "known":
-            plan = plan_by_cem(WorldModelDynamics(present), goal, self.known_search(), self.cem, generator)
+            search = known_search(self.robot, self.model.robot(self.robot))
+            plan = plan_by_cem(WorldModelDynamics(present), goal, search, self.cem, generator)
             return plan.action_HK, plan.cost
         search = self.latent_search(ends_12ND[:, 0], how, generator)
         told_in_latents = WorldModelDynamics(replace(present, controller=None))
         plan = plan_by_cem(told_in_latents, goal, search, self.cem, generator)
         return self.read_back(present, plan.action_HK, generator), plan.cost
-
-    def known_search(self) -> Search:
-        """Over known actions."""
-        config, steps = self.model.robot(self.robot), plan_steps(self.robot)
-        mean_K, spread_K, limit_K = (torch.tensor(x) for x in (config.mean, config.spread, config.limits))
-        if self.robot == "arm":
-            return free_search(limit_K, steps)
-        return steady_search(mean_K, spread_K, limit_K, steps)
 
     def latent_search(self, state_1ND: Tensor, sampler: str, generator: Generator) -> Search:
         """Over latent actions, within what the sampler draws in this state."""

@@ -20,7 +20,7 @@ from lawm_core.evaluation.scores import Progress, Score, SuiteResult, mean_score
 from lawm_core.evaluation.trajectories import trajectory_errors
 from lawm_core.model import LatentActionModel
 from lawm_core.models.controller import ControllerConfig
-from lawm_core.planning.cem import CemConfig, Search, free_search, plan_by_cem, plan_steps, straight_search
+from lawm_core.planning.cem import CemConfig, Search, known_search, plan_by_cem, plan_steps, straight_search
 from lawm_core.planning.dynamics import SimulatorDynamics, WorldModelDynamics
 from lawm_core.planning.objectives import GoalState
 from lawm_core.video.film import enlarge
@@ -49,7 +49,7 @@ def measure_planning_arm(bench: Bench, progress: Progress) -> SuiteResult:
     )
     return measure_planning(
         bench, progress, "arm", search, arm_errors,
-        lambda robot: free_search(torch.tensor(robot.limits), plan_steps("arm")),
+        lambda robot: known_search("arm", robot),
     )  # fmt: skip
 
 

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from lawm_core.models.blocks import Block, BlockConfig, CrossAttention, Mlp, grid_positions, rotary_angles
 from lawm_core.models.dial import CapacityEmbedding
 from lawm_core.models.encoder import EncoderConfig
+from lawm_core.models.inverse_dynamics import InverseDynamicsConfig
+from lawm_core.models.place_reader import PlaceReader
 
-KINDS = ("attention", "action")
+KINDS = ("places", "attention", "action")
 ACTION_ONLY = "_action_only"  # what a robot is called, `arm_action_only`, whose controllers see the action alone
 
 
@@ -24,7 +26,8 @@ class ControllerConfig:
     """names, units, limits: of a known action's numbers; mean, spread: their averages and standard deviations in the
     data.
 
-    kind: `attention` sees the previous state, `action` only the action.
+    kind: `places` and `attention` see the previous state, `action` only the action. block and depth are those of the
+    latter two; `places` has the sizes of its family's inverse dynamics.
     """
 
     names: tuple[str, ...] = ("dx", "dy")
@@ -32,7 +35,7 @@ class ControllerConfig:
     limits: tuple[float, ...] = (1.0, 1.0)
     mean: tuple[float, ...] = (0.0, 0.0)
     spread: tuple[float, ...] = (1.0, 1.0)
-    kind: str = "attention"
+    kind: str = "places"
     block: BlockConfig = field(default_factory=lambda: BlockConfig(width=128, heads=4))
     depth: int = 2
 
@@ -47,16 +50,24 @@ class ControllerConfig:
 
 
 class Controller(nn.Module):
-    """Self-attention over the previous state's tokens, then the embedded action asks them what it means here."""
+    """By its kind, `places`: every token of the previous state is told the action and answers for its own place;
+    `attention`: the embedded action asks the tokens, after self-attention among them, what it means here [LAWM §5].
+    """
 
-    def __init__(self, config: ControllerConfig, encoder: EncoderConfig, action_width: int) -> None:
+    def __init__(
+        self, config: ControllerConfig, encoder: EncoderConfig, action_width: int, reading: InverseDynamicsConfig
+    ) -> None:
+        """reading: sizes of the inverse dynamics whose answers are to be met."""
         super().__init__()
         self.config, self.grid = config, encoder.grid
-        width = config.block.width
+        width = reading.block.width if config.kind == "places" else config.block.width
         self.register_buffer("spread_K", torch.tensor(config.spread))
         self.embed = nn.Sequential(
             nn.Linear(len(config.names), width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width)
         )
+        if config.kind == "places":
+            self.reader = PlaceReader(reading, encoder, action_width)
+            return
         self.capacity = CapacityEmbedding(width)
         self.sees = config.kind == "attention"
         if self.sees:
@@ -71,13 +82,29 @@ class Controller(nn.Module):
 
     def forward(self, known_BUK: Tensor, state_BUND: Tensor, capacity_B: Tensor) -> Tensor:
         """Known actions and the states they are done in, to latent actions: action_BUA."""
+        return self.tell(known_BUK, state_BUND, capacity_B)[0]
+
+    def tell(self, known_BUK: Tensor, state_BUND: Tensor, capacity_B: Tensor) -> tuple[Tensor, Tensor | None]:
+        """action_BUA, and from a controller of places the motion it expects, flow_BUN2 in state cells."""
         clips, steps = known_BUK.shape[:2]
-        told_BUW = self.embed(known_BUK / self.spread_K) + self.capacity(capacity_B)[:, None]
+        told_BUW = self.embed(known_BUK / self.spread_K)
+        if self.config.kind == "places":
+            return self.reader(told_BUW, state_BUND, capacity_B)
+        told_BUW = told_BUW + self.capacity(capacity_B)[:, None]
         if self.sees:
             seen_XNW = self.look(state_BUND.flatten(0, 1))
             told_X1W = told_BUW.flatten(0, 1)[:, None]
             told_BUW = (told_X1W + self.ask(self.action_norm(told_X1W), seen_XNW)).view(clips, steps, -1)
-        return self.out(told_BUW + self.mix(self.mix_norm(told_BUW)))
+        return self.out(told_BUW + self.mix(self.mix_norm(told_BUW))), None
+
+    def start_from(self, family: nn.Module, other: Controller | None = None) -> None:
+        """Begins where a trained `Family` stands: a controller of places takes over how it reads a state. other: what
+        another family's controller of the same robot has learned is taken over too.
+        """
+        if other is not None:
+            self.load_state_dict(other.state_dict())
+        if self.config.kind == "places":
+            self.reader.speak_as(family) if other is not None else self.reader.start_from(family)
 
     def look(self, state_XND: Tensor) -> Tensor:
         """A state's tokens once they have looked at each other, (X, N, width)."""

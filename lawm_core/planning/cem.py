@@ -9,7 +9,9 @@ import torch
 from torch import Generator, Tensor
 
 from lawm_core.contracts import Dynamics, Objective, Plan
+from lawm_core.models.controller import ControllerConfig
 
+WIDE = 2.0
 PLAN_STEPS = {"arm": 3, "rover": 8}  # the paper's for manipulation and for navigation
 
 
@@ -54,12 +56,15 @@ class Search:
             raise ValueError(f"bounds {self.low_P} to {self.high_P}, spread {self.spread_P}; spreads must be above 0.")
 
 
-def free_search(limit_K: Tensor, steps: int) -> Search:
-    """Every step on its own, within +- limit_K, drawn at first with the limits as spread [jepa-wms' planning]."""
+def free_search(limit_K: Tensor, steps: int, spread_K: Tensor | None = None) -> Search:
+    """Every step on its own, within +- limit_K.
+
+    Drawn at first with spread_K, or with the limits [jepa-wms' planning].
+    """
     limit_P = limit_K.repeat(steps)
     return Search(
         mean_P=torch.zeros_like(limit_P),
-        spread_P=limit_P,
+        spread_P=limit_P if spread_K is None else spread_K.repeat(steps),
         low_P=-limit_P,
         high_P=limit_P,
         shape=lambda parameter_SP: parameter_SP.unflatten(1, (steps, -1)),
@@ -91,6 +96,16 @@ def steady_search(mean_K: Tensor, spread_K: Tensor, limit_K: Tensor, steps: int)
         high_P=limit_K,
         shape=lambda parameter_SP: parameter_SP[:, None].expand(-1, steps, -1),
     )
+
+
+def known_search(robot: str, about: ControllerConfig) -> Search:
+    """How a robot's known actions are searched: an arm's steps each on their own, drawn at first WIDE times as wide as
+    the data's; a rover's as one action again and again.
+    """
+    mean_K, spread_K, limit_K = (torch.tensor(x) for x in (about.mean, about.spread, about.limits))
+    if robot == "arm":
+        return free_search(limit_K, plan_steps(robot), WIDE * spread_K)
+    return steady_search(mean_K, spread_K, limit_K, plan_steps(robot))
 
 
 def plan_by_cem(

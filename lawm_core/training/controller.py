@@ -11,6 +11,8 @@ from lawm_core.model import LatentActionModel
 from lawm_core.worlds.episodes import EpisodeWorld, Labelled
 from lawm_core.worlds.twins import recolour
 
+STILL = 1e-3  # square cells of motion that count as none: a batch that stands still may not weigh more than others
+
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledConfig:
@@ -20,8 +22,8 @@ class LabelledConfig:
     half of the pieces are then seen in one. None: no mirrors.
     """
 
-    clips: int = 32
-    frames: int = 3
+    clips: int = 64
+    frames: int = 2
     recoloured: float = 0.5
     sided: tuple[int, ...] | None = None
 
@@ -97,21 +99,59 @@ class ControllerObjective:
         return nn.ModuleDict(self.controllers)
 
     def losses(self, labelled: Labelled, progress: float) -> dict[str, Tensor]:
-        """By ROBOT-FAMILY: the controller's distance, squared, over that of no action at all; `loss`, their sum."""
+        """By ROBOT-FAMILY: the controller's distance, squared, over that of no action at all; `motion`: the same of the
+        motion that controllers of places expect; `loss`, the sum of all.
+        """
         with torch.no_grad():
             state_BTND = self.model.encoder.eval()(labelled.frame_BTCHW).float()
             capacity_B = (1.1 * torch.rand(len(state_BTND), device=state_BTND.device) - 0.05).clamp(0, 1)
         told: dict[str, Tensor] = {}
+        motions: list[Tensor] = []
         for name in self.config.families:
             family = self.model.member(name).eval()
-            with torch.no_grad():
-                action_BUA = family.infer(state_BTND, capacity_B).action_BUA
-                gain_B1A = family.world_model.trust(capacity_B)[:, None]
-                size_B11 = (gain_B1A * action_BUA).square().mean(dim=(1, 2), keepdim=True)
-                size_B11 = size_B11.mean() * 0.1 + 0.9 * size_B11  # nothing may divide by a clip that stands still
+            wanted = Wanted.of(family, state_BTND, capacity_B)
             for robot in self.config.robots:
-                controller = self.controllers[f"{robot}-{name}"]
-                told_BUA = controller(labelled.action_BUK, state_BTND[:, :-1], capacity_B).float()
-                off_BUA = (gain_B1A * (told_BUA - action_BUA)).square()
-                told[f"{robot}-{name}"] = (off_BUA / (size_B11 + 1e-8)).mean()
-        return {"loss": torch.stack(list(told.values())).sum(), **told}
+                told_BUA, flow_BUN2 = self.controllers[f"{robot}-{name}"].tell(
+                    labelled.action_BUK, state_BTND[:, :-1], capacity_B
+                )
+                told[f"{robot}-{name}"] = wanted.distance(told_BUA)
+                if flow_BUN2 is not None:
+                    motions.append(wanted.unforeseen(flow_BUN2))
+        losses = {"loss": torch.stack([*told.values(), *motions]).sum(), **told}
+        if motions:
+            losses["motion"] = torch.stack(motions).mean()
+        return losses
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a family infers from the transitions of a batch: action_BUA and flow_BUN2, and how loudly its world model
+    hears each number, gain_B1A.
+    """
+
+    action_BUA: Tensor
+    flow_BUN2: Tensor
+    gain_B1A: Tensor
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, family: nn.Module, state_BTND: Tensor, capacity_B: Tensor) -> Wanted:
+        """Without gradients."""
+        _, flow_XN2 = family.inverse_dynamics.motion(state_BTND[:, :-1].flatten(0, 1), state_BTND[:, 1:].flatten(0, 1))
+        return cls(
+            family.infer(state_BTND, capacity_B).action_BUA,
+            flow_XN2.unflatten(0, (len(state_BTND), -1)),
+            family.world_model.trust(capacity_B)[:, None],
+        )
+
+    def distance(self, told_BUA: Tensor) -> Tensor:
+        """Of told actions, squared, over that of no action at all."""
+        size_B11 = (self.gain_B1A * self.action_BUA).square().mean(dim=(1, 2), keepdim=True)
+        size_B11 = size_B11.mean() * 0.1 + 0.9 * size_B11  # nothing may divide by a clip that stands still
+        off_BUA = (self.gain_B1A * (told_BUA.float() - self.action_BUA)).square()
+        return (off_BUA / (size_B11 + 1e-8)).mean()
+
+    def unforeseen(self, flow_BUN2: Tensor) -> Tensor:
+        """Of a guessed motion, squared, over that of no motion."""
+        off_BUN2 = (flow_BUN2.float() - self.flow_BUN2).square()
+        return off_BUN2.mean() / (self.flow_BUN2.square().mean() + STILL)

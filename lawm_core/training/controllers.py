@@ -17,14 +17,14 @@ from lawm_core.training.controller import (
     LabelledSource,
 )
 from lawm_core.training.optimizers import OptimizerConfig
-from lawm_core.training.trainer import Trainer, TrainerConfig
+from lawm_core.training.trainer import Deadline, Trainer, TrainerConfig
 from lawm_core.worlds.episodes import EpisodeWorld, build_episodes
 from lawm_core.worlds.robots import ROBOTS
 
 LIMIT = 0.995  # of a data set's actions lie within what a page's controls offer, where nobody says more
 
 
-def describe_robot(robot: str, world: EpisodeWorld, kind: str = "attention") -> ControllerConfig:
+def describe_robot(robot: str, world: EpisodeWorld, kind: str = "places") -> ControllerConfig:
     """A robot's known actions as its data tell: simulated ones with their units and limits, others by their spread."""
     known = ROBOTS[robot][0].known if robot in ROBOTS else ()
     if known and tuple(k.name for k in known) != world.names:
@@ -53,18 +53,19 @@ def train_controllers(
     data: str | Path,
     cache: str | Path = "cache",
     families: Sequence[str] | None = None,
-    kinds: Sequence[str] = ("attention", "action"),
-    steps: int = 1200,
+    kinds: Sequence[str] = ("places", "action"),
+    steps: int = 2000,
     minutes: float | None = None,
     resume: bool = False,
     device: str = "auto",
     show: bool = True,
 ) -> dict[str, float]:
-    """Trains a controller for each family and kind on OUT/model, together, and saves the model; the last distances by
+    """Trains a controller for each family and kind on OUT/model and saves the model; the last distances by
     ROBOT-FAMILY.
 
-    The kind that sees the action alone is kept as ROBOT_action_only. The recipe is the paper's, with fewer and smaller
-    batches [LAWM §3].
+    The first family's take `steps`; the others start from what those have learned and take a third as many. The kind
+    that sees the action alone is kept as ROBOT_action_only. The loss is the paper's [LAWM §3], and for `places` the
+    expected motion's beside it.
     """
     out, device = Path(out), pick_device(device)
     model = load_model(out / "model", device=device)
@@ -75,18 +76,31 @@ def train_controllers(
     for kind in kinds:
         name = robot + (ACTION_ONLY if kind == "action" else "")
         config = describe_robot(robot, world, kind)
-        if model.config.robots.get(name) != config:
+        if not resume or model.config.robots.get(name) != config:
             model.add_robot(name, config)
         names.append(name)
-    config = ControllerObjectiveConfig(robots=tuple(names), families=tuple(families or model.families))
-    objective = ControllerObjective(model, config)
-    objective.trained().requires_grad_(True)
-    plan = TrainerConfig(steps=steps, optimizer=OptimizerConfig(adam_rate=1e-3, muon_rate=0.01, warm_up=0.1))
-    source = LabelledSource(LabelledConfig(sided=sided(robot)), world, device, plan.seed)
-    trainer = Trainer(objective, source, plan, out / f"controller-{robot}")
-    if resume:
-        trainer.resume()
-    told = trainer.run(minutes, show=show)
-    objective.trained().requires_grad_(False)
-    save_model(model, out / "model")
-    return {name: told[name] for name in objective.controllers if name in told}
+    first, *others = families or model.families
+    source = LabelledSource(LabelledConfig(sided=sided(robot)), world, device, seed=0)
+    told, deadline = {}, Deadline(minutes)
+    for chosen, count in (((first,), steps), (tuple(others), -(-steps // 3))):
+        if not chosen:
+            break
+        objective = ControllerObjective(model, ControllerObjectiveConfig(robots=tuple(names), families=chosen))
+        objective.trained().requires_grad_(True)
+        rates = OptimizerConfig(adam_rate=1e-3, muon_rate=0.01, warm_up=0.1)
+        plan = TrainerConfig(steps=count, optimizer=rates)
+        trainer = Trainer(objective, source, plan, out / f"controller-{robot}-{chosen[0]}")
+        if resume:
+            trainer.resume()
+        if trainer.step == 0:
+            for name in names:
+                learned = None if chosen == (first,) else model.controllers[name][first]
+                for family in chosen:
+                    model.controllers[name][family].start_from(model.member(family), learned)
+        last = trainer.run(deadline.minutes_left(), show=show)
+        told |= {name: last[name] for name in objective.controllers if name in last}
+        objective.trained().requires_grad_(False)
+        save_model(model, out / "model")
+        if trainer.step < count:
+            break
+    return told

@@ -5,10 +5,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from lawm_core.models.controller import ControllerConfig
 from lawm_core.planning.cem import (
     CemConfig,
     Search,
     free_search,
+    known_search,
     plan_by_cem,
     search_by_cem,
     steady_search,
@@ -108,6 +110,20 @@ def test_a_search_goes_on_only_while_it_is_asked():
 def test_a_steady_plan_repeats_itself():
     search = steady_search(torch.tensor([0.2, 0.0]), torch.ones(2), torch.tensor([0.4, 0.1]), 5)
     assert torch.equal(search.shape(torch.tensor([[0.3, 0.05]])), torch.tensor([0.3, 0.05]).expand(1, 5, 2))
+
+
+def test_a_robot_is_searched_as_wide_as_its_data_go_and_no_further_than_its_limits():
+    about = ControllerConfig(mean=(0.1, 0.0), spread=(0.02, 0.3), limits=(0.5, 0.4))
+    arm, rover = known_search("arm", about), known_search("rover", about)
+    world = Line()
+    for search in (arm, rover):
+        plan_by_cem(world, GoalState(torch.zeros(1, 2)), search, CemConfig(samples=4000, iterations=1), seeded())
+    free_SHK, steady_SHK = world.asked
+    assert free_SHK.shape[1:] == (3, 2) and steady_SHK.shape[1:] == (8, 2)
+    assert free_SHK[..., 0].std().item() == pytest.approx(0.04, rel=0.1)
+    assert free_SHK[..., 1].abs().max().item() == pytest.approx(0.4)  # twice 0.3 is often beyond the limit
+    assert not torch.equal(free_SHK[:, 0], free_SHK[:, 1]) and torch.equal(steady_SHK[:, 0], steady_SHK[:, 7])
+    assert steady_SHK[:, 0, 0].mean().item() == pytest.approx(0.1, abs=0.005)
 
 
 @pytest.mark.parametrize("wrong", [{"elites": 0}, {"elites": 301}, {"iterations": 0}])

@@ -120,7 +120,7 @@ def test_a_run_trains_both_and_the_suite_gives_them_rows(labels, tmp_path, capsy
     arguments = ["train", "baselines", "--out", str(run), "--quiet", "--steps", "2", "--cache", str(cache)]
     assert main([*arguments, "--robot", "rover", "--labels", str(labels)]) == 0
     assert set(json.loads(capsys.readouterr().out)) == {"stage", "labelled", "policy"}
-    train_controllers(run, "rover", labels, cache, kinds=("attention",), steps=2, show=False)
+    train_controllers(run, "rover", labels, cache, kinds=("places",), steps=2, show=False)
     shown = EpisodeWorld(build_episodes(labels, cache, 6.0, 32), "val")
     config = SuiteConfig(capacities=(1.0,), episodes=3, plan_samples=6)
     rivals = {"rover": load_baselines(run / "baselines", "rover")}

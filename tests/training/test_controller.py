@@ -12,6 +12,7 @@ from lawm_core.evaluation.bench import Bench, SuiteConfig
 from lawm_core.evaluation.controller import measure_controller
 from lawm_core.model import LatentActionModel
 from lawm_core.models.controller import Controller, ControllerConfig
+from lawm_core.models.inverse_dynamics import InverseDynamicsConfig
 from lawm_core.training.batches import BatchConfig
 from lawm_core.training.controller import (
     ControllerObjective,
@@ -54,9 +55,12 @@ class MirrorModel:
         config = ControllerConfig(
             names=("x", "y"), units=("", ""), limits=(1, 1), spread=(1, 1), kind=kind, block=TINY_BLOCK
         )
-        self.controllers = {"toy": {"noisy": Controller(config, encoder, 2)}}
+        reading = InverseDynamicsConfig(block=TINY_BLOCK, depth=1)
+        self.controllers = {"toy": {"noisy": Controller(config, encoder, 2, reading)}}
         self.encoder = nn.Identity()
-        self.family = SimpleNamespace(world_model=SimpleNamespace(trust=lambda c: torch.ones(len(c), 2)))
+        self.family = SimpleNamespace(
+            inverse_dynamics=SimpleNamespace(), world_model=SimpleNamespace(trust=lambda c: torch.ones(len(c), 2))
+        )
         self.family.eval = lambda: self.family
         self.robot, self.member = (lambda name: config), (lambda name: self.family)
 
@@ -74,15 +78,18 @@ def learned_distance(kind):
             eval=lambda light_B=light_B: lambda _: light_B[:, None, None, None].expand(-1, 2, 16, 64)
         )
         model.family.infer = lambda state, c, turned_BUK=turned_BUK: SimpleNamespace(action_BUA=turned_BUK)
-        loss = objective.losses(drawn, 0.0)["loss"]
+        everywhere_XN2 = turned_BUK.flatten(0, 1)[:, None].expand(-1, 16, -1)
+        model.family.inverse_dynamics.motion = lambda before, after, flow=everywhere_XN2: (None, flow)
+        losses = objective.losses(drawn, 0.0)
         optimizer.zero_grad()
-        loss.backward()
+        losses["loss"].backward()
         optimizer.step()
-        recent.append(loss.item())
+        recent.append(losses["toy-noisy"].item())
     return sum(recent[-30:]) / 30
 
 
 def test_only_a_controller_that_sees_can_tell_front_from_behind():
+    assert learned_distance("places") < 0.15
     assert learned_distance("attention") < 0.15
     assert learned_distance("action") > 0.7  # the average over both cameras is no motion
 

@@ -22,7 +22,8 @@ class BottleneckOutput:
 class Bottleneck(Protocol):
     """Inverse dynamics proposes, the bottleneck limits."""
 
-    raw_width: int  # numbers it needs for each transition
+    raw_width: int  # numbers it needs for each transition; an action's own come first
+    raw_scale: float  # how much larger an action's numbers are than those
     batch_capacity: bool  # one setting of the dial for a whole batch, where the cost is of the batch's statistics
 
     def first_trust(self, capacity_K: Tensor) -> Tensor: ...  # how far a fresh world model should believe actions

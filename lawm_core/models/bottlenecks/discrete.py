@@ -39,6 +39,7 @@ class DiscreteBottleneck(nn.Module):
     """
 
     batch_capacity = False
+    raw_scale = 1.0
 
     def __init__(self, config: DiscreteConfig) -> None:
         super().__init__()

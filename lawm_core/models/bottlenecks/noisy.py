@@ -37,6 +37,7 @@ class NoisyBottleneck(nn.Module):
     """A Gaussian q(z | s_t, s_{t+1}) held near N(0, I); sampled while training, its mean otherwise."""
 
     batch_capacity = False
+    raw_scale = 1.0
 
     def __init__(self, config: NoisyConfig) -> None:
         super().__init__()

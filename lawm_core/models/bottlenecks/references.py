@@ -30,6 +30,7 @@ class ReferenceBottleneck(nn.Module):
     """Either end of every dial: actions pass as they are, or as zeros, and cost nothing."""
 
     batch_capacity = False
+    raw_scale = 1.0
 
     def __init__(self, config: DeterministicConfig | UnconstrainedConfig) -> None:
         super().__init__()

@@ -55,7 +55,7 @@ class SparseBottleneck(nn.Module):
     def __init__(self, config: SparseConfig) -> None:
         super().__init__()
         self.config = config
-        self.raw_width = config.action_width
+        self.raw_width, self.raw_scale = config.action_width, config.first_scale
 
     def l1(self, capacity: Tensor) -> Tensor:
         """The weight of |z|_1."""
@@ -111,7 +111,7 @@ class SparseBottleneck(nn.Module):
 
     def forward(self, raw_BUX: Tensor, capacity_B: Tensor) -> BottleneckOutput:
         """cost_BU: the price of each action's energy and of its batch's VCM, which all share."""
-        action_BUA = raw_BUX.float() * self.config.first_scale
+        action_BUA = raw_BUX.float() * self.raw_scale
         cost_BU = self.energy(action_BUA, capacity_B[:, None])
         heard_BUA = action_BUA
         if self.training:

@@ -1,0 +1,79 @@
+"""What an action does at each place: inverse dynamics that is told what is done, where it cannot see what follows.
+
+A latent action says where things are as much as how they go. To find an arm in a picture and foresee its motion from
+128 numbers alone is slow to learn; motion at every token is a teacher for every token. The reading from tokens to an
+action is the one that inverse dynamics has learned already.
+"""
+
+from __future__ import annotations
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from lawm_core.models.blocks import Block, grid_positions, rotary_angles
+from lawm_core.models.dial import CapacityEmbedding, CapacityGain, dial_settings
+from lawm_core.models.encoder import EncoderConfig
+from lawm_core.models.inverse_dynamics import InverseDynamicsConfig
+from lawm_core.models.motion import coarse_reading
+
+
+class PlaceReader(nn.Module):
+    """A state and what is told of an action, to the latent action and the motion of each token, guessed."""
+
+    def __init__(self, config: InverseDynamicsConfig, encoder: EncoderConfig, action_width: int) -> None:
+        super().__init__()
+        self.config, self.grid = config, encoder.grid
+        width = config.block.width
+        self.embed_state = nn.Linear(encoder.width, width)
+        self.place_ND = nn.Parameter(torch.randn(encoder.tokens, width) * 0.02)
+        self.capacity = CapacityEmbedding(width)
+        self.blocks = nn.ModuleList(Block(config.block, condition_width=width) for _ in range(config.depth))
+        self.norm = nn.LayerNorm(width)
+        self.readout = nn.Linear(width, config.readout)
+        self.out = nn.Linear(encoder.tokens * config.readout, action_width)
+        self.flow = nn.Linear(width, 2)
+        self.coarse = coarse_reading(encoder, action_width)
+        self.loudness = CapacityGain(torch.ones_like(dial_settings()), action_width)
+        for layer in (self.flow, self.out):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, told_BUW: Tensor, state_BUND: Tensor, capacity_B: Tensor) -> tuple[Tensor, Tensor]:
+        """action_BUA, and flow_BUN2: where each token will have come from, (right, down) in state cells."""
+        clips, steps = told_BUW.shape[:2]
+        block = self.config.block
+        rotary = rotary_angles(
+            grid_positions(1, self.grid, device=state_BUND.device), block.width // block.heads, block.rotary_base
+        )
+        x_XNW = self.embed_state(state_BUND.flatten(0, 1)) + self.place_ND
+        condition_X1W = (told_BUW + self.capacity(capacity_B)[:, None]).flatten(0, 1)[:, None]
+        for layer in self.blocks:
+            x_XNW, _ = layer(x_XNW, rotary, condition_BFC=condition_X1W)
+        flow_XN2 = self.flow(x_XNW)
+        coarse_BUA = self.coarse(rearrange(flow_XN2, "x n two -> x (two n)")).unflatten(0, (clips, steps))
+        read_BUA = self.out(self.readout(self.norm(x_XNW)).flatten(1)).unflatten(0, (clips, steps))
+        return read_BUA + coarse_BUA * self.loudness(capacity_B)[:, None], flow_XN2.unflatten(0, (clips, steps))
+
+    @torch.no_grad()
+    def start_from(self, family: nn.Module) -> None:
+        """Takes over how a `Family` of the same sizes reads tokens; what it reads from the next state is left out."""
+        seen = family.inverse_dynamics
+        self.embed_state.weight.copy_(seen.embed_states.weight[:, : self.embed_state.in_features])
+        self.embed_state.bias.copy_(seen.embed_states.bias)
+        self.place_ND.copy_(seen.place_ND)
+        for name in ("blocks", "norm", "readout"):
+            getattr(self, name).load_state_dict(getattr(seen, name).state_dict())
+        self.speak_as(family)
+
+    @torch.no_grad()
+    def speak_as(self, family: nn.Module) -> None:
+        """Takes over how a `Family` of the same sizes puts what it has read into its own actions."""
+        seen, actions = family.inverse_dynamics, len(self.out.weight)
+        for name in ("capacity", "coarse", "loudness"):
+            getattr(self, name).load_state_dict(getattr(seen, name).state_dict())
+        self.out.weight.copy_(seen.out.weight[:actions])
+        self.out.bias.copy_(seen.out.bias[:actions])
+        for name in ("out", "coarse"):  # from a bottleneck's raw numbers to its actions
+            for weight in getattr(self, name).parameters():
+                weight.mul_(family.bottleneck.raw_scale)
