@@ -4,7 +4,8 @@
 
 Starts the app, opens it in headless Chromium and measures, as a person would feel it: server ready, page usable, a
 click on the map to the decoded frames on screen, pointing to the pair of frames, a change of capacity to new frames,
-and a map of many points drawn and lassoed. Counts requests that leave the origin while the page stays open a minute.
+steps shown while a robot is driven by a held key, and a map of many points drawn and lassoed. Counts requests that
+leave the origin while the page stays open a minute.
 Needs the packages of requirements-dev.txt and Chromium.
 """
 
@@ -44,6 +45,7 @@ PLACE = """
 """
 POINTS = "Number(document.querySelector('#action-map .map')?.dataset.points ?? 0)"
 RESULT = "document.querySelector('#lanes .lanes').dataset.result"
+DRIVEN = {"rover": "ArrowUp", "arm": "w"}  # a key of each robot
 SHOWN = "(document.querySelector('#preview .lanes').dataset.result ?? null)"
 
 
@@ -131,6 +133,24 @@ def measure_capacity(page: Page) -> list[float]:
     return out
 
 
+def measure_driving(page: Page, robot: str) -> float:
+    """Steps shown a second while a key is held, world model and simulator side by side."""
+    page.click("#tab-drive")
+    page.locator(f"#robot input[value={robot}]").check()
+    drive = "(document.querySelector('#drive .drive')?.dataset.drive ?? null)"
+    seconds_until(page, lambda: page.click("#begin-drive"), drive, page.evaluate(drive))
+    page.focus("#drive .drive")
+    page.keyboard.down(DRIVEN[robot])
+    steps = "Number(document.querySelector('#drive .drive').dataset.steps)"
+    page.wait_for_function(f"{steps} >= 8", polling=5)
+    before, start = page.evaluate(steps), time.monotonic()
+    page.wait_for_function(f"{steps} >= 48", polling=5)
+    rate = (page.evaluate(steps) - before) / (time.monotonic() - start)
+    page.keyboard.up(DRIVEN[robot])
+    page.wait_for_timeout(1500)
+    return rate
+
+
 def many_points(folder: Path, points: int) -> Path:
     """A library of so many points in clouds, with the shipped one's clips and sprite."""
     shipped = lawm.load_library(ROOT / "assets" / "library")
@@ -180,6 +200,8 @@ def main() -> None:
             figures |= {"clicks": len(answers), "click to frames, median s": statistics.median(answers)}
             figures |= {"click to frames, p95 s": percentile(answers, 0.95), "hover, p95 s": percentile(hovers, 0.95)}
             figures["capacity to frames, median s"] = statistics.median(measure_capacity(page))
+            for robot in DRIVEN:
+                figures[f"{robot} driven, steps shown a second"] = measure_driving(page, robot)
             page.wait_for_timeout(max(0.0, 60 - (time.monotonic() - opened)) * 1000)
             figures["requests that left the origin in a minute"] = len(foreign)
         with tempfile.TemporaryDirectory() as folder:
