@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 from lawm_core.contracts import Dynamics, Objective, Plan
 from lawm_core.models.controller import ControllerConfig
 
-WIDE = 2.0
+WIDE = 2.0  # times the data: draws as wide as the limits are mostly what nobody would do
 PLAN_STEPS = {"arm": 3, "rover": 8}  # the paper's for manipulation and for navigation
 
 
