@@ -205,7 +205,7 @@ def run_pack(options: argparse.Namespace) -> None:
 
 
 def run_evaluate(options: argparse.Namespace) -> None:
-    """Measures and writes OUT/report.json and OUT/report.html; a line a figure goes to stdout."""
+    """Measures and writes OUT/report.json, .md and .html; a line a figure goes to stdout."""
     from lawm_core.checkpoint import fingerprint
     from lawm_core.evaluation.bench import QUICK, SuiteConfig
     from lawm_core.evaluation.report import write_report
@@ -217,6 +217,8 @@ def run_evaluate(options: argparse.Namespace) -> None:
     config = QUICK if options.quick else SuiteConfig()
     if options.family:
         config = dataclasses.replace(config, families=tuple(options.family.split(",")))
+    asked = {"plan_samples": options.plan_samples, "plan_iterations": options.plan_iterations}
+    config = dataclasses.replace(config, **{name: count for name, count in asked.items() if count is not None})
     world = open_world(options.data, options.cache, options.split, model.frames_per_second, model.frame_size)
     labelled = dict(open_labelled(folder, options, model) for folder in options.labels)
     names = suites_for(labelled) if options.suite == "all" else options.suite.split(",")
@@ -225,7 +227,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
     results = run_suites(model, world, config, names, None if options.quiet else show_progress, labelled, rivals)
     about = {"name": model.name, "fingerprint": fingerprint(options.model), "weights": model.parameter_count()}
     data = {"split": options.split, "videos": len(world.clips), "frames_per_second": model.frames_per_second}
-    write_report(options.out, about, data, config, results)
+    write_report(options.out, about, data, config, results, options.add)
     for suite, result in results.items():
         for score in result.scores:
             if score.step is None:

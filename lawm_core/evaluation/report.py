@@ -68,6 +68,9 @@ CHAPTERS = {
         question="Does the change happen where the source moved?",
         columns=("overlap", "shuffled", "locality", "placed_locality"),
     ),
+    "sampling": Chapter(
+        question="Can actions be made from nothing?", columns=("told_apart_prior", "told_apart_learned")
+    ),
     "controller": Chapter(
         question="Do known actions do what was inferred?",
         columns=("*_idm", "*_still", "*_controller", "*_ratio", "*_moved"),
@@ -79,38 +82,87 @@ CHAPTERS = {
     "planning_latents": Chapter(
         question="Can ways be planned in latent actions alone?", columns=("*_goal", "*_missed")
     ),
-    "sampling": Chapter(
-        question="Can actions be made from nothing?", columns=("told_apart_prior", "told_apart_learned")
-    ),
 }
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a suite found, and with which settings."""
+
+    result: SuiteResult
+    config: SuiteConfig
 
 
 def write_report(
     folder: str | Path, model: dict[str, object], data: dict[str, object], config: SuiteConfig,
-    results: dict[str, SuiteResult],
+    results: dict[str, SuiteResult], add: bool = False,
 ) -> None:  # fmt: skip
-    """Writes report.json, report.md (its tables) and report.html; `model` and `data` say what was measured on what."""
+    """Writes report.json, report.md (its tables) and report.html; `model` and `data` say what was measured on what.
+
+    add: suites that the folder's report has and these results lack stay, their figures without pictures. Raises
+    ValueError where that report is of another model or other data.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    facts = {"model": model, "data": data, "settings": asdict(config)}
-    suites = {name: [asdict(s) for s in result.scores] for name, result in results.items()}
-    write_text(folder / "report.json", json.dumps({**facts, "suites": suites}, indent=1) + "\n")
-    write_text(folder / "report.md", render_markdown(facts, config, results))
-    write_text(folder / "report.html", render(facts, config, results))
+    facts = {"model": model, "data": data}
+    measured = read_report(folder, facts) if add else {}
+    measured |= {name: Measured(result, config) for name, result in results.items()}
+    measured = {name: measured[name] for name in CHAPTERS if name in measured}
+    settings = {name: asdict(m.config) for name, m in measured.items()}
+    suites = {name: [asdict(s) for s in m.result.scores] for name, m in measured.items()}
+    write_text(folder / "report.json", json.dumps({**facts, "settings": settings, "suites": suites}, indent=1) + "\n")
+    write_text(folder / "report.md", render_markdown(facts, measured))
+    write_text(folder / "report.html", render(facts, measured))
+
+
+def read_report(folder: Path, facts: dict[str, object]) -> dict[str, Measured]:
+    """The figures of a folder's report by suite, none where there is no report. Raises ValueError where it is not of
+    these facts, or cannot be read.
+    """
+    path = folder / "report.json"
+    if not path.is_file():
+        return {}
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        measured = {
+            name: Measured(
+                SuiteResult(scores=[Score(**score) for score in scores]), read_settings(kept["settings"][name])
+            )
+            for name, scores in kept["suites"].items()
+        }
+        told = {name: kept[name] for name in facts}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is not a report that can be added to ({type(error).__name__}: {error}).") from None
+    if told != json.loads(json.dumps(facts)):
+        raise ValueError(f"{path} is about {told}, these figures about {facts}; add only to a report of the same.")
+    return measured
+
+
+def read_settings(kept: dict[str, object]) -> SuiteConfig:
+    """Settings as a report tells them."""
+    return SuiteConfig(**{name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()})
+
+
+def settings_told(measured: dict[str, Measured]) -> list[dict[str, object]]:
+    """Settings with the suites that share them."""
+    told: dict[SuiteConfig, list[str]] = {}
+    for name, m in measured.items():
+        told.setdefault(m.config, []).append(name)
+    return [{"suites": names, **asdict(config)} for config, names in told.items()]
 
 
 # ---- the page -------------------------------------------------------------------------------------------------------
 
 
-def render(facts: dict[str, object], config: SuiteConfig, results: dict[str, SuiteResult]) -> str:
+def render(facts: dict[str, object], measured: dict[str, Measured]) -> str:
     """The whole page as one file that needs nothing else."""
     from plotly.offline import get_plotlyjs
 
-    chapters = "\n".join(chapter(name, result, config) for name, result in results.items())
+    chapters = "\n".join(chapter(name, m.result, m.config) for name, m in measured.items())
     return PAGE.format(
         title=html.escape(f"{facts['model']['name']}: what it can do"),
         plotly=get_plotlyjs(),
-        facts=html.escape(json.dumps(facts, indent=1)),
+        facts=html.escape(json.dumps({**facts, "settings": settings_told(measured)}, indent=1)),
         chapters=chapters,
     )
 
@@ -176,15 +228,16 @@ def alone(scores: Sequence[Score]) -> list[str]:
     ]
 
 
-def render_markdown(facts: dict[str, object], config: SuiteConfig, results: dict[str, SuiteResult]) -> str:
+def render_markdown(facts: dict[str, object], measured: dict[str, Measured]) -> str:
     """The tables alone, for a model's card."""
     parts = [f"# {facts['model']['name']}: what it can do\n", "95 % bootstrap intervals over videos in brackets.\n"]
-    for name, result in results.items():
-        heads, rows = table_cells(name, result.scores, CHAPTERS[name].columns, config)
+    for name, m in measured.items():
+        heads, rows = table_cells(name, m.result.scores, CHAPTERS[name].columns, m.config)
         lines = [heads, ["---"] * len(heads), *rows]
-        parts += [f"## {CHAPTERS[name].question}\n", *(note + "\n" for note in alone(result.scores))]
+        parts += [f"## {CHAPTERS[name].question}\n", *(note + "\n" for note in alone(m.result.scores))]
         parts.append("\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n")
-    parts.append(f"## Exactly what was measured\n\n```json\n{json.dumps(facts, indent=1)}\n```\n")
+    exactly = json.dumps({**facts, "settings": settings_told(measured)}, indent=1)
+    parts.append(f"## Exactly what was measured\n\n```json\n{exactly}\n```\n")
     return "\n".join(parts)
 
 

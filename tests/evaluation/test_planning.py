@@ -1,5 +1,6 @@
 """Planning suites against worlds whose answers are known, and the trajectory errors against hand-made ones."""
 
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -76,6 +77,32 @@ def test_the_report_has_the_papers_numbers_beside_ours(tmp_path):
     lines = (tmp_path / "report.md").read_text().splitlines()
     assert [line.split("|")[-2].strip() for line in lines if line.startswith("| noisy")] == ["0.49", "0.11", "0.10"]
     assert any(line.startswith("| zero |  |") for line in lines)
+
+
+def test_a_report_is_measured_in_parts(tmp_path):
+    config = SuiteConfig(capacities=(1.0,), episodes=2, plan_iterations=2)
+    finer = replace(config, plan_iterations=3)
+    _, arm = told(measure_planning_arm, Straight(), Walk(), "arm", config)
+    _, rover = told(measure_planning_rover, Straight(), Walk(turns=True), "rover", finer)
+    write_report(tmp_path, {"name": "toy"}, {"videos": 2}, config, {"planning_arm": arm, "planning_rover": rover})
+    whole = json.loads((tmp_path / "report.json").read_text())["suites"]
+    write_report(tmp_path, {"name": "toy"}, {"videos": 2}, config, {"planning_arm": arm})
+    assert list(json.loads((tmp_path / "report.json").read_text())["suites"]) == ["planning_arm"]
+    write_report(tmp_path, {"name": "toy"}, {"videos": 2}, finer, {"planning_rover": rover}, add=True)
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["suites"] == whole
+    assert {name: kept["plan_iterations"] for name, kept in report["settings"].items()} == {
+        "planning_arm": 2,
+        "planning_rover": 3,
+    }
+    tables = (tmp_path / "report.md").read_text()
+    assert "Do plans move the arm" in tables and "Do plans drive the rover" in tables
+    with pytest.raises(ValueError, match="only to a report of the same"):
+        write_report(tmp_path, {"name": "another"}, {"videos": 2}, config, {"planning_arm": arm}, add=True)
+    assert json.loads((tmp_path / "report.json").read_text()) == report
+    (tmp_path / "report.json").write_text("[]")
+    with pytest.raises(ValueError, match="not a report that can be added to"):
+        write_report(tmp_path, {"name": "toy"}, {"videos": 2}, config, {"planning_arm": arm}, add=True)
 
 
 def test_all_suites_are_those_that_the_robots_allow():

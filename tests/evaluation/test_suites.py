@@ -200,7 +200,7 @@ def test_every_suite_reports_on_every_family_and_the_report_holds_it_all(world, 
     assert {s.capacity for s in results["idm"].scores if s.family == "unconstrained"} == {None}
     write_report(tmp_path / "report", {"name": "tiny"}, {"split": "val"}, config, results)
     report = json.loads((tmp_path / "report" / "report.json").read_text())
-    assert set(report["suites"]) == set(SUITES) and report["settings"]["twins"] == 4
+    assert set(report["suites"]) == set(SUITES) and report["settings"]["idm"]["twins"] == 4
     page = (tmp_path / "report" / "report.html").read_text()
     assert "cycle ratio" in page and "1.34 / 1.22" in page and "data:image/png" in page
     assert 'src="http' not in page and "cdn.plot.ly" not in page.replace(get_plotlyjs(), "")
