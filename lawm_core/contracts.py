@@ -73,8 +73,8 @@ class Transfer:
 class Plan:
     """What a planner found, and on what way.
 
-    action_HK: the best plan, H steps; cost: what the model foresees for it.
-    cost_I, mean_cost_I: the best so far and the elites' mean, iteration by iteration.
+    action_HK: what the last iteration's elites agree on, their mean, H steps; cost: what the model foresees for it.
+    cost_I, mean_cost_I: the least cost met so far and the mean of the elites', iteration by iteration.
     elite_EHK, elite_cost_E: the last iteration's best plans, the best first.
     """
 

@@ -48,7 +48,7 @@ def measure_planning_latents(bench: Bench, progress: Progress) -> SuiteResult:
                 progress((r + (i + j / len(hows)) / len(settings)) / len(bench.labelled), f"{robot}, {setting}, {how}")
                 found = [searcher.plan(e_12ND, how, config.seed + b) for b, e_12ND in enumerate(state_B2ND.split(1))]
                 known_BHK, cost_B = torch.stack([k for k, _ in found]), torch.tensor([cost for _, cost in found])
-                apart_B = (state_B2ND[:, 1] - state_B2ND[:, 0]).flatten(1).norm(dim=1)
+                apart_B = torch.cat([GoalState(e_2ND[1]).cost(e_2ND[:1]) for e_2ND in state_B2ND])
                 missed_B = next(iter(MEASURES[robot](known_BHK.cpu(), pieces).values()))
                 where = setting.where()
                 scores.append(ratio_score(f"{robot}_{how}_goal", cost_B, apart_B, **where))

@@ -11,7 +11,6 @@ from torch import Generator, Tensor
 from lawm_core.contracts import Dynamics, Objective, Plan
 from lawm_core.models.controller import ControllerConfig
 
-WIDE = 2.0  # times the data: draws as wide as the limits are mostly what nobody would do
 PLAN_STEPS = {"arm": 3, "rover": 8}  # the paper's for manipulation and for navigation
 
 
@@ -99,19 +98,21 @@ def steady_search(mean_K: Tensor, spread_K: Tensor, limit_K: Tensor, steps: int)
 
 
 def known_search(robot: str, about: ControllerConfig) -> Search:
-    """How a robot's known actions are searched: an arm's steps each on their own, drawn at first WIDE times as wide as
-    the data's; a rover's as one action again and again.
+    """How a robot's known actions are searched: an arm's steps each on their own, drawn at first as wide as the data's
+    around none; a rover's as one action again and again, drawn as the data's are.
+
+    Draws as wide as the limits are mostly what nobody would do, and what no model has seen.
     """
     mean_K, spread_K, limit_K = (torch.tensor(x) for x in (about.mean, about.spread, about.limits))
     if robot == "arm":
-        return free_search(limit_K, plan_steps(robot), WIDE * spread_K)
+        return free_search(limit_K, plan_steps(robot), spread_K)
     return steady_search(mean_K, spread_K, limit_K, plan_steps(robot))
 
 
 def plan_by_cem(
     dynamics: Dynamics, objective: Objective, search: Search, config: CemConfig, generator: Generator
 ) -> Plan:
-    """The best plan met. The same for the same generator state."""
+    """The plan after the last iteration. The same for the same generator state."""
     *_, found = search_by_cem(dynamics, objective, search, config, generator)
     return found
 
@@ -119,9 +120,12 @@ def plan_by_cem(
 def search_by_cem(
     dynamics: Dynamics, objective: Objective, search: Search, config: CemConfig, generator: Generator
 ) -> Iterator[Plan]:
-    """The plan so far after each iteration: whoever asks may stop. The mean of what is drawn is always tried too."""
+    """The plan so far after each iteration: whoever asks may stop. The mean of what is drawn is always tried too.
+
+    A plan is the mean of the elites, not the best of them: where costs are unsure, the best is the luckiest.
+    """
     mean_P, spread_P = search.mean_P.clone(), search.spread_P.clone()
-    best_cost, best_P, costs, means = float("inf"), mean_P, [], []
+    costs, means = [], []
     for iteration in range(config.iterations):
         if iteration == 0 and search.first is not None:
             parameter_SP = search.first(config.samples, generator)
@@ -135,13 +139,12 @@ def search_by_cem(
         elite_EP, cost_E = parameter_SP[order_E[: config.elites]], cost_E[: config.elites]
         mean_P = elite_EP.mean(dim=0)
         spread_P = elite_EP.std(dim=0, correction=0).clamp_min(config.least_spread * search.spread_P)
-        if cost_E[0].item() < best_cost:
-            best_cost, best_P = cost_E[0].item(), elite_EP[0]
-        costs.append(best_cost)
+        agreed_1HK = search.shape(mean_P[None])
+        costs.append(min([*costs[-1:], cost_E[0].item()]))
         means.append(cost_E.mean().item())
         yield Plan(
-            action_HK=search.shape(best_P[None])[0],
-            cost=best_cost,
+            action_HK=agreed_1HK[0],
+            cost=objective.cost(dynamics.unroll(agreed_1HK)).item(),
             cost_I=tuple(costs),
             mean_cost_I=tuple(means),
             elite_EHK=search.shape(elite_EP),

@@ -16,7 +16,7 @@ ROBOT = ControllerConfig(names=("dx", "dy"), units=("m", "m"), limits=(0.1, 0.1)
 def model(request):
     torch.manual_seed(0)
     model = LatentActionModel(tiny_config(families=(request.param,))).eval()
-    shake(model, 0.15)
+    shake(model, 0.07)  # as calm as trained weights are: wilder ones blow rounding up
     model.add_robot("toy", ROBOT)
     shake(model.controllers, 0.15)
     return model
@@ -46,7 +46,8 @@ def test_passes_under_a_memory_cap_change_nothing(model):
     plan_SHA = torch.randn(7, 2, 8)
     roomy, tight = WorldModelDynamics(present(model, 3)), WorldModelDynamics(present(model, 3), memory_bytes=1)
     assert tight.chunk(2) == 1 < roomy.chunk(2)
-    assert torch.allclose(roomy.unroll(plan_SHA), tight.unroll(plan_SHA), atol=1e-5)
+    end_SND = roomy.unroll(plan_SHA)
+    assert torch.allclose(end_SND, tight.unroll(plan_SHA), atol=1e-5) and end_SND.std(dim=0).mean() > 0.1
 
 
 def test_a_controller_sees_each_state_it_acts_in(model):
