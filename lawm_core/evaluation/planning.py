@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -40,8 +40,8 @@ Measure = Callable[[Tensor, Labelled], dict[str, Tensor]]  # plan_BHK and what w
 @torch.inference_mode()
 def measure_planning_arm(bench: Bench, progress: Progress) -> SuiteResult:
     """`delta_xyz`: |sum planned - sum true|, summed over x, y, z, in metres, over episodes of 4 frames; `relative`:
-    over that of the planner that stays where it is. Rows zero, random and oracle stand beside the settings, and the
-    rivals' where the bench has baselines.
+    over that of the planner that stays where it is. Rows zero, mean (the data's), random and oracle stand beside the
+    settings, and the rivals' where the bench has baselines.
     """
     config = bench.config
     search = CemConfig(
@@ -55,34 +55,46 @@ def measure_planning_arm(bench: Bench, progress: Progress) -> SuiteResult:
 
 @torch.inference_mode()
 def measure_planning_rover(bench: Bench, progress: Progress) -> SuiteResult:
-    """`ate` and `rpe` in metres over ways of 8 steps, by evo; `relative`: the ATE over that of standing still."""
+    """`ate` and `rpe` in metres over ways of 8 steps, by evo; `relative`: the ATE over that of standing still.
+
+    NWM's budget, on ways that are one action again and again: a rover turns on its way, and never as far in one step as
+    NWM's single turn at the end. The first family's row `straight`, at full capacity, is with that turn.
+    """
     samples = min(ROVER_SAMPLES, bench.config.plan_samples)
     search = CemConfig(samples=samples, elites=min(5, samples), iterations=1)
 
-    def ways(robot: ControllerConfig) -> Search:
+    def straight(robot: ControllerConfig) -> Search:
         mean_K, spread_K, limit_K = (torch.tensor(x) for x in (robot.mean, robot.spread, robot.limits))
         return straight_search(mean_K, spread_K, limit_K, plan_steps("rover"))
 
-    return measure_planning(bench, progress, "rover", search, rover_errors, ways)
+    return measure_planning(
+        bench, progress, "rover", search, rover_errors,
+        lambda robot: known_search("rover", robot), {"straight": straight},
+    )  # fmt: skip
 
 
 def measure_planning(
     bench: Bench, progress: Progress, name: str, cem: CemConfig, measure: Measure,
     build_search: Callable[[ControllerConfig], Search],
+    other_searches: dict[str, Callable[[ControllerConfig], Search]] | None = None,
 ) -> SuiteResult:  # fmt: skip
-    """Plans for every episode at every setting, and what they miss by; the yardsticks' rows first."""
+    """Plans for every episode at every setting, and what they miss by; the yardsticks' rows first. other_searches: by
+    name, tried with the first family at full capacity alone.
+    """
     if name not in bench.labelled:
         raise ValueError(f"this suite plans for {name}; a folder of its labelled episodes is needed.")
-    search = build_search(bench.model.robot(name))
+    about = bench.model.robot(name)
     pieces = bench.labelled[name].windows(plan_steps(name) + 1, bench.config.episodes, bench.config.seed)
-    planner = Planner(name, pieces, search, cem, bench.config.seed)
+    planner = Planner(name, pieces, build_search(about), cem, bench.config.seed)
     still_B = measure(torch.zeros_like(pieces.action_BUK), pieces)
     scores = rows(still_B, still_B, family="zero")
+    scores += rows(measure(planner.by_habit(about), pieces), still_B, family="mean")
     scores += rows(measure(planner.by_chance(), pieces), still_B, family="random")
-    pictures: dict[str, Tensor] = {}
-    settings = list(bench.settings(bench.config.ends))
     ends_B2ND = planner.encode(bench.model)
-    searched = [(bench.model, ends_B2ND, setting) for setting in settings]
+    searched = [Searched(planner, bench.model, ends_B2ND, setting) for setting in bench.settings(bench.config.ends)]
+    for title, build in (other_searches or {}).items():
+        fullest = Setting(bench.families[0], bench.config.capacities[-1])
+        searched.append(Searched(replace(planner, search=build(about)), bench.model, ends_B2ND, fullest, title))
     if bench.config.oracle and pieces.scene_B2 is not None:
         progress(0.0, "the oracle")
         try:
@@ -92,16 +104,17 @@ def measure_planning(
     if rival := bench.baselines.get(name):
         ends_B2ND = planner.encode(rival)
         scores += rows(measure(planner.by_policy(rival, ends_B2ND), pieces), still_B, family="policy")
-        searched.insert(0, (rival, ends_B2ND, Setting(rival.families[0], None)))
-    for i, (model, ends_B2ND, setting) in enumerate(searched):
+        searched.insert(0, Searched(planner, rival, ends_B2ND, Setting(rival.families[0], None)))
+    pictures: dict[str, Tensor] = {}
+    for i, one in enumerate(searched):
 
-        def tell(done: float, what: str, i: int = i, setting: Setting = setting) -> None:
-            progress((i + done) / len(searched), f"{setting.family} at {setting.capacity}, {what}")
+        def tell(done: float, what: str, i: int = i, one: Searched = one) -> None:
+            progress((i + done) / len(searched), f"{one.title()} at {one.setting.capacity}, {what}")
 
-        plan_BHK, shown = planner.through(model, ends_B2ND, setting, tell)
-        if setting.capacity in (None, bench.config.capacities[-1]):
-            pictures[f"{setting.family}: start, goal, where the plan leads"] = shown
-        scores += rows(measure(plan_BHK, pieces), still_B, **setting.where())
+        plan_BHK, shown = one.planner.through(one.model, one.ends_B2ND, one.setting, tell)
+        if one.setting.capacity in (None, bench.config.capacities[-1]):
+            pictures[f"{one.title()}: start, goal, where the plan leads"] = shown
+        scores += rows(measure(plan_BHK, pieces), still_B, **one.setting.where() | {"family": one.title()})
     return SuiteResult(scores=scores, pictures=pictures)
 
 
@@ -163,12 +176,32 @@ class Planner:
         generator = Generator().manual_seed(self.seed + b)
         return plan_by_cem(dynamics, GoalState(goal_ND), self.search, self.cem, generator)
 
+    def by_habit(self, about: ControllerConfig) -> Tensor:
+        """plan_BHK of the data's mean action again and again."""
+        clips, steps, _ = self.pieces.action_BUK.shape
+        return torch.tensor(about.mean).expand(clips, steps, -1)
+
     def by_chance(self) -> Tensor:
         """plan_BHK drawn evenly from where the search looks first."""
         search, generator = self.search, Generator().manual_seed(self.seed)
         reach_P = torch.minimum(search.high_P, 3 * search.spread_P)
         chance_BP = 2 * torch.rand(len(self.pieces.frame_BTCHW), len(reach_P), generator=generator) - 1
         return search.shape(reach_P * chance_BP)
+
+
+@dataclass(frozen=True)
+class Searched:
+    """A row to come: whose plans through which model at which setting. how: the search, where it is not the suite's."""
+
+    planner: Planner
+    model: LatentActionModel
+    ends_B2ND: Tensor
+    setting: Setting
+    how: str = ""
+
+    def title(self) -> str:
+        """The row's name."""
+        return f"{self.setting.family} {self.how}".strip()
 
 
 def rows(value_B: dict[str, Tensor], still_B: dict[str, Tensor], **where: object) -> list[Score]:
