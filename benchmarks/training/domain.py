@@ -1,6 +1,6 @@
 """What is in-domain video worth, without its labels? The paper's Table S3 for an arm.
 
-    python benchmarks/training/domain.py --data VIDEOS --labels ARM [--model NAME] [--steps 500] [--out domain.json]
+    python benchmarks/training/domain.py --data VIDEOS --labels ARM --val-labels ARM [--model NAME] [--out domain.json]
 
 Takes a model's noisy family further for the same steps with 0, 10, 50 and 100 % of the real clips from the arm's own
 videos, then trains the same controller on each and measures its rollouts and plans. A long run: four trainings.
@@ -29,6 +29,13 @@ from lawm_core.worlds.episodes import EpisodeWorld, build_episodes
 from lawm_core.worlds.mixture import MixedWorld
 
 SHARES = (0.0, 0.1, 0.5, 1.0)
+COLUMNS = {
+    "arm_idm": "inferred actions' error",
+    "arm_controller": "known actions' error",
+    "arm_still": "inferred actions' error over repeating the frame",
+    "delta_xyz": "plans: delta-xyz, m",
+    "relative": "over standing still",
+}
 
 
 def main() -> None:
@@ -40,8 +47,31 @@ def main() -> None:
         if name not in table:
             with tempfile.TemporaryDirectory() as folder:
                 keep_arm(given, table, name, measure_share(given, share, Path(folder)))
+    written = markdown(given, {name: table[name] for name in sorted(table, key=lambda name: float(name.rstrip("%")))})
+    print(written)
+    if given.out:
+        given.out.with_suffix(".md").write_text(written)
+
+
+def markdown(given: argparse.Namespace, table: dict[str, dict]) -> str:
+    """The table with its intervals, and how it was made."""
+    lines = [["in-domain", *(COLUMNS.values())], ["---"] * (1 + len(COLUMNS))]
     for name, figures in table.items():
-        print(name, {key: f"{mean:.3f} ({low:.3f} to {high:.3f})" for key, (mean, low, high) in figures.items()})
+        cells = (f"{mean:.3f} ({low:.3f} to {high:.3f})" for mean, low, high in (figures[key] for key in COLUMNS))
+        lines.append([name, *cells])
+    rows = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return f"""# What is in-domain video worth, without its labels?
+
+The paper's Table S3, for a simulated arm: a noisy family that has seen no robot goes on for {given.steps} steps of
+{given.clips} clips, half of them twins; of the other half this share is video of the arm, without what was done. Then
+each learns a controller in {given.controller_steps} steps and is measured at full capacity on {given.episodes} episodes
+of other scenes (95 % bootstrap intervals): states' error two seconds on under inferred actions and under known ones,
+the first over repeating the frame; and plans by {given.samples} samples in {given.iterations} rounds, in metres and
+over standing still. One seed ({given.seed}). The paper, with 0.14 m without in-domain video, comes to 0.06 m with 10
+to 100 % of it.
+
+{rows}
+"""
 
 
 def read_options() -> argparse.Namespace:
@@ -49,6 +79,7 @@ def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--labels", type=Path, required=True, help="the arm's episodes, a LeRobotDataset v3.0 folder")
+    parser.add_argument("--val-labels", type=Path, required=True, help="episodes of two seconds and more to measure on")
     parser.add_argument("--model", help="whose noisy family is taken further (default: the shipped model)")
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--clips", type=int, default=8, help="of a batch")
@@ -86,7 +117,8 @@ def measure_share(given: argparse.Namespace, share: float, folder: Path) -> dict
         families=("noisy",), capacities=(1.0,), episodes=given.episodes, plan_samples=given.samples,
         plan_iterations=given.iterations, oracle=False,
     )  # fmt: skip
-    bench = Bench(lawm.load_model(folder / "model"), None, settings, {"arm": EpisodeWorld(home, "val")})
+    others = EpisodeWorld(build_episodes(given.val_labels, given.cache, rate, size), "val")
+    bench = Bench(lawm.load_model(folder / "model"), None, settings, {"arm": others})
     scores = [
         score
         for measure in (measure_controller, measure_planning_arm)
