@@ -21,7 +21,7 @@ import lawm_core as lawm
 MOST_STEPS = 64  # of a drive: as long as a script may be
 KEPT = 8  # presents that undo comes back to at once; before those it drives again from the start
 WORLDS_OPEN = 8  # simulators at once; the longest unused one goes
-SHOWN_ENDS = 5  # of the best candidates of a search
+SHOWN_ENDS = 5  # of a search: the plan and the best candidates
 PLANNERS = {  # a person waits for them
     "arm": lawm.CemConfig(samples=64, elites=8, iterations=6),
     "rover": lawm.CemConfig(samples=32, elites=5, iterations=4),
@@ -199,8 +199,8 @@ class DrivingSchool:
         return lawm.enlarge(ahead_CHW[None], self.model.frame_size)[0]
 
     def plan(self, drive: Drive, goal_CHW: Tensor) -> Iterator[tuple[lawm.Plan, list[Tensor], int]]:
-        """Searches a way from where the drive is to a goal picture: the plan so far, where its best candidates lead
-        (frames, the best first), and how many iterations there are; one after each iteration.
+        """Searches a way from where the drive is to a goal picture: the plan so far, where it leads and then the best
+        candidates (frames, the best first), and how many iterations there are; one after each iteration.
         """
         search = lawm.known_search(drive.robot, self.model.robot(drive.robot))
         dynamics = lawm.WorldModelDynamics(drive.kept[-1])

@@ -33,7 +33,8 @@ function render() {
   root.dataset.iteration = value.best.length;
   if (value.best.length) drawCurve(value);
   drawSteps(value);
-  find(".plan-ends").replaceChildren(...value.ends.map((address, i) => Object.assign(document.createElement("img"), { src: address, alt: `Candidate ${i + 1}`, title: `Candidate ${i + 1}` })));
+  const named = (i) => (i ? `Candidate ${i}` : "The plan: what the best candidates agree on");
+  find(".plan-ends").replaceChildren(...value.ends.map((address, i) => Object.assign(document.createElement("img"), { src: address, alt: named(i), title: named(i) })));
 }
 
 find(".plan-empty").textContent = props.invitation || "";

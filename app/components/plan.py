@@ -33,14 +33,14 @@ def plan_value(
     ends: Sequence[torch.Tensor] = (),
     iterations: int = 1,
 ) -> dict:
-    """What the page shows of a search so far. ends: where the best candidates lead, the best first."""
+    """What the page shows of a search so far. ends: where the plan leads, then the best candidates, the best first."""
     steps = []
     if plan is not None and config is not None:
         units = [f"{value} {unit}".strip() for value, unit in zip(config.names, config.units, strict=True)]
         steps = [[f"{number:+.3f}" for number in told_K] for told_K in plan.action_HK.tolist()]
     return {
         "goal": picture(goal.frame_CHW),
-        "said": goal.about if plan is None else f"{len(plan.cost_I)} of {iterations} iterations, cost {plan.cost:.2f}",
+        "said": goal.about if plan is None else f"{len(plan.cost_I)} of {iterations} iterations, cost {plan.cost:.3f}",
         "best": [round(c, 4) for c in plan.cost_I] if plan else [],
         "mean": [round(c, 4) for c in plan.mean_cost_I] if plan else [],
         "of": iterations,
