@@ -77,7 +77,7 @@ def build_episodes(
         )
     np.savez(home / "labels.npz", action_XK=np.concatenate(done), pose_XK=np.concatenate(poses))
     os.replace(home / "frames.part", home / "frames.bin")
-    splits = {name: data.episodes(name) for name in data.info.get("splits") or {}}
+    splits = {name: data.episodes(name) for name in data.info.splits}
     index = {
         "size": size, "lengths": lengths, "splits": splits, "refused": refused, "scenes": scenes,
         "names": data.action_names,

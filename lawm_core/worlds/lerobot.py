@@ -12,7 +12,6 @@ pyarrow and nothing of lerobot.
 
 from __future__ import annotations
 
-import json
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -24,15 +23,12 @@ from torch import Tensor
 
 from lawm_core.contracts import VideoError
 from lawm_core.video.opened import OpenVideo
+from lawm_core.worlds.lerobot_info import DatasetError, DatasetInfo
 
 OPEN_FILES = 16  # of either kind, kept open at once
 CAMERA = "observation.images.camera"  # as our own worlds call theirs
 ACTION, STATE = "action", "observation.state"
 SCENE = "scene_seed"  # our own column of meta/episodes: what `Simulator.reset` made the episode's scene of
-
-
-class DatasetError(ValueError):
-    """A data set cannot be used; the message says what came and what is needed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +57,8 @@ class LeRobotFolder:
 
     def __init__(self, folder: str | Path, camera: str | None = None) -> None:
         self.folder = Path(folder)
-        self.info = self._read_info()
-        self.frames_per_second = float(self.info["fps"])
-        features = self.info["features"]
+        self.info = DatasetInfo.read(self.folder)
+        self.frames_per_second, features = self.info.frames_per_second, self.info.features
         self.cameras = tuple(name for name, f in features.items() if f.get("dtype") == "video")
         if not self.cameras:
             raise DatasetError(f"{self.folder.name} has no feature of dtype video; it has: {', '.join(features)}.")
@@ -84,20 +79,16 @@ class LeRobotFolder:
     @property
     def action_names(self) -> tuple[str, ...]:
         """Names of an action's numbers, as far as the data set tells."""
-        feature = self.info["features"][ACTION]
-        names = feature.get("names")
-        if isinstance(names, dict):  # some data sets keep them one level down
-            names = next(iter(names.values()), None)
-        return tuple(names) if names else tuple(f"action {k}" for k in range(int(np.prod(feature["shape"]))))
+        return self.info.names(ACTION)
 
     def episodes(self, split: str | None = None) -> list[int]:
         """Episodes of a split of info.json (`train`: "0:540"), or all. Raises DatasetError for another name."""
-        splits = self.info.get("splits") or {}
+        splits = self.info.splits
         if split is None:
             return list(range(len(self)))
         if split not in splits:
             raise DatasetError(f"{self.folder.name} has no split {split!r}; it has: {', '.join(splits) or 'none'}.")
-        start, _, stop = str(splits[split]).partition(":")
+        start, _, stop = splits[split].partition(":")
         return list(range(int(start or 0), min(int(stop or len(self)), len(self))))
 
     def frames(self, episode: int) -> int:
@@ -161,26 +152,6 @@ class LeRobotFolder:
 
     # ---- the folder ----
 
-    def _read_info(self) -> dict:
-        path = self.folder / "meta" / "info.json"
-        try:
-            info = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise DatasetError(
-                f"{self.folder} holds no meta/info.json; a LeRobotDataset v3.0 folder is needed."
-            ) from None
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise DatasetError(f"meta/info.json of {self.folder.name} cannot be read ({error}).") from error
-        version = str(info.get("codebase_version", "none")) if isinstance(info, dict) else "none"
-        if not version.startswith("v3"):
-            raise DatasetError(
-                f"{self.folder.name} is of version {version}; v3.0 is needed (lerobot converts older folders)."
-            )
-        missing = [key for key in ("fps", "features", "data_path", "video_path") if not info.get(key)]
-        if missing:
-            raise DatasetError(f"meta/info.json of {self.folder.name} has no {', '.join(missing)}.")
-        return info
-
     def _read_episodes(self) -> list[dict]:
         files = sorted((self.folder / "meta" / "episodes").glob("*/*.parquet"))
         if not files:
@@ -191,6 +162,12 @@ class LeRobotFolder:
             f"{video}/chunk_index", f"{video}/file_index", f"{video}/from_timestamp",
         ]  # fmt: skip
         columns = [self._columns(path, needed, (SCENE,)) for path in files]
+        for path, of_file in zip(files, columns, strict=True):
+            for key in needed:
+                plain = np.issubdtype(of_file[key].dtype, np.number) and of_file[key].ndim == 1
+                if not plain or not np.isfinite(of_file[key]).all() or (of_file[key] < 0).any():
+                    name = f"{path.relative_to(self.folder)} of {self.folder.name}"
+                    raise DatasetError(f"column {key} of {name} holds values that are not numbers of 0 or more.")
         rows = [{k: c[k][i] for k in c} for c in columns for i in range(len(c["length"]))]
         return sorted(rows, key=lambda row: int(row["episode_index"]))
 
@@ -226,9 +203,7 @@ class LeRobotFolder:
 
     def _episode_table(self, row: dict) -> dict[str, np.ndarray]:
         """The rows of one episode, checked against what the folder says of it."""
-        path = self.folder / self.info["data_path"].format(
-            chunk_index=int(row["data/chunk_index"]), file_index=int(row["data/file_index"])
-        )
+        path = self.folder / self.info.data_file(int(row["data/chunk_index"]), int(row["data/file_index"]))
         keys = ["episode_index", "index", ACTION, *((STATE,) if self.has_state else ())]
         table = kept(self.tables, path, lambda: self._columns(path, keys, ("task_index",)))
         episode = int(row["episode_index"])
@@ -249,8 +224,8 @@ class LeRobotFolder:
 
     def _video(self, row: dict) -> OpenVideo:
         key = f"videos/{self.camera}"
-        path = self.folder / self.info["video_path"].format(
-            video_key=self.camera, chunk_index=int(row[f"{key}/chunk_index"]), file_index=int(row[f"{key}/file_index"])
+        path = self.folder / self.info.video_file(
+            self.camera, int(row[f"{key}/chunk_index"]), int(row[f"{key}/file_index"])
         )
         try:
             return kept(self.videos, path, lambda: OpenVideo(path))

@@ -231,10 +231,33 @@ BROKEN = {
     "no video": (lambda f: edit_info(f, features={"action": {"dtype": "float32"}}), "dtype video"),
     "no episodes": (lambda f: shutil.rmtree(f / "meta/episodes"), "meta/episodes"),
     "no column": (lambda f: drop_column(f / "meta/episodes/chunk-000/file-000.parquet", "length"), "column length"),
+    "an episode of no length": (
+        lambda f: rewrite(f / "meta/episodes/chunk-000/file-000.parquet", length=lambda rows: [None, *rows[1:]]),
+        "column length of meta/episodes/chunk-000/file-000.parquet of copy holds values",
+    ),
+    "a file before the first": (
+        lambda f: rewrite(
+            f / "meta/episodes/chunk-000/file-000.parquet", **{"data/file_index": lambda rows: [-1, *rows[1:]]}
+        ),
+        "numbers of 0 or more",
+    ),
     "no action": (lambda f: drop_column(f / "data/chunk-000/file-000.parquet", "action"), "column action"),
     "no data": (lambda f: (f / "data/chunk-000/file-000.parquet").unlink(), "file-000.parquet"),
     "damaged data": (lambda f: (f / "data/chunk-000/file-000.parquet").write_bytes(b"PAR1"), "file-000.parquet"),
     "damaged film": (damage_film, "file-000.mp4"),
+    "rate in words": (lambda f: edit_info(f, fps="ten"), "fps of copy is 'ten'; a number above 0"),
+    "endless rate": (lambda f: edit_info(f, fps=float("inf")), "fps of copy is inf"),
+    "features in a list": (lambda f: edit_info(f, features=["action"]), "named features are needed"),
+    "splits in words": (lambda f: edit_info(f, splits={"train": "all"}), "parts like 0:540"),
+    "data out of the folder": (lambda f: edit_info(f, data_path="../{chunk_index}/{file_index}"), "out of the folder"),
+    "data anywhere": (lambda f: edit_info(f, data_path="/etc/{file_index}"), "out of the folder"),
+    "films out of the folder": (lambda f: edit_info(f, video_path="videos/../../{video_key}"), "out of the folder"),
+    "a place as wide as memory": (
+        lambda f: edit_info(f, data_path="data/{chunk_index:0999999999999d}"),
+        "a path with the places chunk_index, file_index is needed",
+    ),
+    "a look behind a number": (lambda f: edit_info(f, data_path="{chunk_index.__class__}"), "is needed"),
+    "a camera in the data's place": (lambda f: edit_info(f, data_path="{video_key}"), "is needed"),
     "no film": (lambda f: shutil.rmtree(f / "videos"), "file-000.mp4 does not exist"),
 }
 
@@ -245,6 +268,26 @@ def test_broken_folders_are_named(copy, what):
     breaking(copy)
     with pytest.raises(DatasetError, match=words):
         LeRobotFolder(copy).read(1, 32)
+
+
+def test_actions_without_names_are_counted_and_without_a_shape_refused(copy):
+    features = json.loads((copy / "meta/info.json").read_text())["features"]
+    edit_info(copy, features=features | {"action": {"dtype": "float32", "shape": [2]}})
+    assert LeRobotFolder(copy).action_names == ("action 0", "action 1")
+    for shape in (None, [10**12], "2", [-1]):
+        edit_info(copy, features=features | {"action": {"dtype": "float32", "shape": shape}})
+        with pytest.raises(DatasetError, match="neither names nor a shape"):
+            _ = LeRobotFolder(copy).action_names
+
+
+def test_a_camera_cannot_lead_out_of_the_folder(copy):
+    features = json.loads((copy / "meta/info.json").read_text())["features"]
+    edit_info(copy, features={"action": features["action"], "../../secret": {"dtype": "video"}})
+    row = {f"videos/../../secret/{key}": 0 for key in ("chunk_index", "file_index", "from_timestamp")}
+    path = copy / "meta/episodes/chunk-000/file-000.parquet"
+    parquet.write_table(pa.Table.from_pylist([one | row for one in parquet.read_table(path).to_pylist()]), path)
+    with pytest.raises(DatasetError, match="out of the folder"):
+        LeRobotFolder(copy).read(0, 32)
 
 
 def test_a_film_that_breaks_off_is_named(copy):
