@@ -185,10 +185,20 @@ class atomic_path:
         return self.part
 
     def __exit__(self, kind: type | None, *_: object) -> None:
-        if kind is not None:
-            os.unlink(self.part)
-            return
-        with open(self.part, "rb") as written:
-            os.fsync(written.fileno())
-        os.chmod(self.part, 0o644)
-        os.replace(self.part, self.path)
+        try:
+            if kind is None:
+                sync(self.part)
+                os.chmod(self.part, 0o644)
+                os.replace(self.part, self.path)
+                sync(self.path.parent)  # the new name too is on the disk, or a power cut brings the old file back
+        finally:
+            Path(self.part).unlink(missing_ok=True)
+
+
+def sync(path: str | Path) -> None:
+    """Waits until a file's content, or a folder's names, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

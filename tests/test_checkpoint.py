@@ -1,7 +1,9 @@
 """Models on disk: what is saved comes back; what is broken is refused with a reason."""
 
 import copy
+import errno
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -66,6 +68,31 @@ def test_a_failed_write_leaves_the_file_as_it_was(tmp_path):
         open(part, "w").write("half")
         raise RuntimeError
     assert path.read_text() == "old" and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("moment", ["save_file", "sync"])
+def test_a_full_disk_leaves_the_last_good_file(tmp_path, monkeypatch, moment):
+    path = tmp_path / "state.safetensors"
+    checkpoint.write_tensors(path, {"x": torch.ones(3)})
+    before = path.read_bytes()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, moment, full)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoint.write_tensors(path, {"x": torch.zeros(300)})
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_and_its_name_are_on_the_disk_before_it_counts(tmp_path, monkeypatch):
+    done = []
+    monkeypatch.setattr(checkpoint, "sync", lambda path: done.append(Path(path)))
+    replace = checkpoint.os.replace
+    monkeypatch.setattr(checkpoint.os, "replace", lambda *paths: done.append("named") or replace(*paths))
+    checkpoint.write_text(tmp_path / "card.md", "good")
+    content, named, names = done
+    assert named == "named" and content.parent == names == tmp_path and content != names
 
 
 def test_models_are_listed_default_first(tiny_model, tmp_path):
