@@ -56,6 +56,8 @@ class Trainer:
         self.optimizers = build_optimizers(self.module, config.optimizer)
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
+        for part in self.folder.glob(".*.safetensors.*"):  # of a run that was killed while it saved
+            part.unlink()
         self.step = 0
         self._stopping = False
 
