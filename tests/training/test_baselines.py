@@ -127,5 +127,5 @@ def test_a_run_trains_both_and_the_suite_gives_them_rows(labels, tmp_path, capsy
     bench = Bench(load_model(run / "model"), None, config, {"rover": shown}, rivals)
     result = measure_planning_rover(bench, lambda *_: None)
     rows = {s.family for s in result.scores}
-    assert rows == {"zero", "random", "labelled", "policy", "noisy"}
+    assert rows == {"zero", "mean", "random", "labelled", "policy", "noisy", "noisy straight"}
     assert {s.name for s in result.scores if s.family == "policy"} == {"ate", "rpe", "relative"}
