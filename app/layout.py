@@ -11,6 +11,7 @@ from app.components.action_map import static_paths
 from app.components.choices import gallery_style
 from app.components.message import build_message
 from app.components.tabs import build_tabs, pane
+from app.fairness import queue_fairly
 from app.pictures import data_uri
 from app.studio import Studio
 from app.tabs.about import build_about_tab
@@ -27,12 +28,17 @@ from app.views import View
 NAME = "LAWM Explorer"
 PROMISE = "Read the actions out of one video, and let them happen in another."
 FOLDER = Path(__file__).parent
+KEEP_SECONDS = 3600
 
 
-def build_page(studio: Studio, first: View | None, curves: list[dict], card: str | None = None) -> gr.Blocks:
-    """Every tab, in order. `first` is the result that is on the page when it opens; curves: see `app.figures`."""
+def build_page(
+    studio: Studio, first: View | None, curves: list[dict], card: str | None = None, keep_seconds: int = KEEP_SECONDS
+) -> gr.Blocks:
+    """Every tab, in order. `first` is the result that is on the page when it opens; curves: see `app.figures`;
+    keep_seconds: how long uploads and results stay on the disk.
+    """
     gr.set_static_paths(static_paths(studio.atlas))
-    with gr.Blocks(title=NAME, analytics_enabled=False, delete_cache=(600, 3600)) as page:
+    with gr.Blocks(title=NAME, analytics_enabled=False, delete_cache=(max(1, keep_seconds // 6), keep_seconds)) as page:
         copy = build_header(studio)
         message = build_message("message")
         capacity, family, run = build_dials(studio)
@@ -60,7 +66,7 @@ def build_page(studio: Studio, first: View | None, curves: list[dict], card: str
         wire_capacity_tab(sweep, tabs, selection, studio)
         wire_link(page, copy, tabs, selection, action_map, studio, run_transfer)
         build_endpoints(selection, studio)
-    return page.queue(max_size=32, default_concurrency_limit=2)
+    return queue_fairly(page, concurrency=2)
 
 
 def build_header(studio: Studio) -> gr.Button:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,14 +15,17 @@ if not __package__:  # run as a file: Python then looks for modules in app/ inst
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read while Gradio is imported
 
 import gradio as gr  # noqa: E402
+from starlette.middleware import Middleware  # noqa: E402
 
 import lawm_core as lawm  # noqa: E402
+from app.door import UPLOAD_BYTES, Door  # noqa: E402
 from app.figures import read_curves  # noqa: E402
-from app.layout import NAME, build_page, read_look  # noqa: E402
+from app.layout import KEEP_SECONDS, NAME, build_page, read_look  # noqa: E402
 from app.studio import Piece, Studio  # noqa: E402
 from app.views import View  # noqa: E402
 
-BAD_MODEL = 4  # exit status
+USAGE = 2  # exit status
+BAD_MODEL = 4
 NO_PORT = 5
 NO_MCP = 6
 
@@ -29,6 +33,9 @@ NO_MCP = 6
 def main(arguments: list[str] | None = None) -> int:
     """Loads the model, computes the first result, serves the page until it is told to stop."""
     options = read_options(arguments)
+    if options.keep < 1:
+        print(f"lawm-explorer: --keep came as {options.keep} seconds; 1 or more is needed.", file=sys.stderr)
+        return USAGE
     try:
         model = lawm.load_model(options.model)
     except lawm.CheckpointError as error:
@@ -41,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     folder = model_folder(options.model)
     curves, card = read_curves(folder / "report" / "report.json"), folder / "card.md"
     card_text = card.read_text(encoding="utf-8") if card.is_file() else None
-    page = build_page(studio, first_result(studio), curves, card_text)
+    page = build_page(studio, first_result(studio), curves, card_text, options.keep)
     try:
         return serve(page, studio, options)
     except OSError as error:
@@ -60,6 +67,8 @@ def read_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--gallery", type=Path, default=gallery, help="a folder with clips and gallery.json")
     library = environment("LAWM_LIBRARY", ROOT / "assets" / "library")
     parser.add_argument("--library", type=Path, default=library, help="a folder that `lawm_core library` made")
+    keep = int(environment("LAWM_KEEP", KEEP_SECONDS))
+    parser.add_argument("--keep", type=int, default=keep, help="seconds that uploads and results stay (default 3600)")
     parser.add_argument("--mcp", action="store_true", help="also answer as a server of the Model Context Protocol")
     return parser.parse_args(arguments)
 
@@ -95,13 +104,15 @@ def serve(page: gr.Blocks, studio: Studio, options: argparse.Namespace) -> int:
         enable_monitoring=False,
         strict_cors=True,
         allowed_paths=[],
-        max_file_size="64mb",
+        max_file_size=UPLOAD_BYTES,
+        app_kwargs={"middleware": [Middleware(Door)]},
         max_threads=16,
         state_session_capacity=200,
         footer_links=[],
         **read_look(studio),
     )
     print(f"{NAME} is ready: {address}", flush=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # an orderly end, in which temporary files are removed
     page.block_thread()
     return 0
 

@@ -17,9 +17,10 @@ sys.path[:0] = [str(HOME.parent), str(HOME.parent / "benchmarks")]
 
 import imageio.v3 as imageio
 import numpy as np
-from page import QUIET, served
+from page import QUIET
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
+from serving import served
 
 from tests.browser.conftest import find_chromium
 
@@ -117,10 +118,10 @@ TAKES = {"page": take_page, "map": take_map, "film": take_film}
 def main() -> None:
     """The named pictures, or all."""
     names = sys.argv[1:] or list(TAKES)
-    with sync_playwright() as play, served() as (address, _):
+    with sync_playwright() as play, served() as server:
         browser = play.chromium.launch(executable_path=find_chromium(), args=QUIET)
         for name in names:
-            TAKES[name](browser, address)
+            TAKES[name](browser, server.address)
         browser.close()
 
 

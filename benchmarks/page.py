@@ -13,16 +13,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,6 +27,7 @@ import torch
 from playwright.sync_api import Page, sync_playwright
 
 import lawm_core as lawm
+from benchmarks.serving import served
 from lawm_core.evaluation.librarian import write_library
 from tests.browser.conftest import find_chromium
 
@@ -47,25 +43,6 @@ POINTS = "Number(document.querySelector('#action-map .map')?.dataset.points ?? 0
 RESULT = "document.querySelector('#lanes .lanes').dataset.result"
 DRIVEN = {"rover": "ArrowUp", "arm": "w"}  # a key of each robot
 SHOWN = "(document.querySelector('#preview .lanes').dataset.result ?? null)"
-
-
-@contextmanager
-def served(*options: str) -> Iterator[tuple[str, float]]:
-    """The app on a free port: its address, and the seconds until it answered."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    start = time.monotonic()
-    command = [sys.executable, "-m", "app", "--port", str(port), *options]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=os.environ)
-    try:
-        while "is ready" not in process.stdout.readline():
-            if process.poll() is not None:
-                raise RuntimeError("the app did not start")
-        yield f"http://127.0.0.1:{port}", time.monotonic() - start
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def open_page(browser, address: str) -> tuple[Page, float, list[str]]:
@@ -191,10 +168,10 @@ def main() -> None:
     figures: dict[str, float] = {}
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=find_chromium(), args=QUIET)
-        with served() as (address, ready):
-            page, usable, foreign = open_page(browser, address)
+        with served() as server:
+            page, usable, foreign = open_page(browser, server.address)
             opened = time.monotonic()
-            figures |= {"server ready, s": ready, "page usable, s": usable}
+            figures |= {"server ready, s": server.ready_seconds, "page usable, s": usable}
             figures["map drawn, s"] = open_map(page, 100)
             hovers, answers = measure_clicks(page, given.clicks)
             figures |= {"clicks": len(answers), "click to frames, median s": statistics.median(answers)}
@@ -206,8 +183,8 @@ def main() -> None:
             figures["requests that left the origin in a minute"] = len(foreign)
         with tempfile.TemporaryDirectory() as folder:
             library = many_points(Path(folder), given.points)
-            with served("--library", str(library)) as (address, _):
-                page, _, _ = open_page(browser, address)
+            with served("--library", str(library)) as server:
+                page, _, _ = open_page(browser, server.address)
                 figures[f"{given.points} points drawn, s"] = open_map(page, given.points)
                 figures[f"{given.points} points, lasso to frames, s"] = measure_lasso(page)
         browser.close()

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from lawm_core.contracts import CheckpointError
 from lawm_core.model import LatentActionModel, ModelConfig
-from lawm_core.schema import build_dataclass
+from lawm_core.schema import build_dataclass, read_json
 
 SHARD_BYTES = 15 * 2**20
 FORMAT = 1
@@ -109,8 +109,8 @@ def find_model(name: str | Path | None) -> Path:
 def read_config(folder: Path) -> ModelConfig:
     """config.json as a ModelConfig; unknown, missing or ill-typed fields are a CheckpointError."""
     try:
-        fields = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        fields = read_json((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder.name}/config.json cannot be read as JSON: {error}.") from None
     if not isinstance(fields, dict) or fields.pop("format", None) != FORMAT:
         raise CheckpointError(f"{folder.name}/config.json is not of format {FORMAT}.")

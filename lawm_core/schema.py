@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import types
 import typing
 
 MOST_ITEMS = 65_536  # of a list: nobody fills the memory with a small file
+MOST_WHOLE = 2**53  # beyond it a whole number has no float of its own
+
+
+def read_json(text: str) -> typing.Any:
+    """Plain values from text. Raises ValueError where it is no JSON, or nested too deep to read."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
 
 
 def build_dataclass(kind: type, fields: object) -> typing.Any:
@@ -35,16 +45,16 @@ def build_value(hint: typing.Any, value: object, name: str) -> typing.Any:
         hint = choose_kind(inner, value, name)
         return None if value is None else build_value(hint, value, name)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        value = float(value) if abs(value) < MOST_WHOLE else math.inf
     wanted = origin or hint
     if not isinstance(value, wanted if isinstance(wanted, type) else object) or isinstance(value, bool) != (
         hint is bool
     ):
-        raise ValueError(f"{name} is {value!r}; needed: {getattr(hint, '__name__', hint)}.")
+        raise ValueError(f"{name} is {shown(value)}; needed: {getattr(hint, '__name__', hint)}.")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{name} is {value}; needed: a finite number.")
     if isinstance(value, int) and not isinstance(value, bool) and not 0 <= value <= 65_536:
-        raise ValueError(f"{name} is {value}; needed: 0 to 65536.")
+        raise ValueError(f"{name} is {shown(value)}; needed: 0 to 65536.")
     return value
 
 
@@ -57,5 +67,13 @@ def choose_kind(kinds: tuple[type, ...], value: object, name: str) -> type:
         return kinds[0]
     by_name = {k.kind: k for k in kinds if hasattr(k, "kind")}
     if not isinstance(value["kind"], str) or value["kind"] not in by_name:
-        raise ValueError(f"{name}.kind is {value['kind']!r}; needed: one of {', '.join(by_name)}.")
+        raise ValueError(f"{name}.kind is {shown(value['kind'])}; needed: one of {', '.join(by_name)}.")
     return by_name[value["kind"]]
+
+
+def shown(value: object) -> str:
+    """A value in a message, however long it is."""
+    if isinstance(value, int) and abs(value) >= MOST_WHOLE:
+        return "a number of many digits"
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -6,7 +6,6 @@ frames, small, in one picture). Data, never code: all of it is checked before it
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from lawm_core.contracts import CheckpointError
-from lawm_core.schema import build_dataclass
+from lawm_core.schema import build_dataclass, read_json
 
 FORMAT = 1
 # What library.safetensors holds, and the shape after P; None: any width.
@@ -125,7 +124,7 @@ def load_library(folder: str | Path) -> ActionLibrary:
     """A library from disk. CheckpointError says what is missing or does not fit."""
     folder = Path(folder)
     try:
-        fields = json.loads((folder / "library.json").read_text(encoding="utf-8"))
+        fields = read_json((folder / "library.json").read_text(encoding="utf-8"))
         if not isinstance(fields, dict) or fields.pop("format", None) != FORMAT:
             raise ValueError(f"it is not of format {FORMAT}")
         index = build_dataclass(LibraryIndex, fields)

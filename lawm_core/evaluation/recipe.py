@@ -19,7 +19,7 @@ from lawm_core.contracts import CheckpointError, Clip, Transfer, VideoError
 from lawm_core.evaluation.script import ActionScript
 from lawm_core.evaluation.transfer import apply_actions, still_actions, transfer
 from lawm_core.model import LatentActionModel
-from lawm_core.schema import build_dataclass
+from lawm_core.schema import build_dataclass, read_json
 from lawm_core.video.files import read_clip
 from lawm_core.video.film import side_by_side
 
@@ -64,8 +64,8 @@ class Recipe:
     def from_json(text: str) -> Recipe:
         """Raises ValueError that says what does not fit."""
         try:
-            fields = json.loads(text)
-        except json.JSONDecodeError as error:
+            fields = read_json(text)
+        except ValueError as error:
             raise ValueError(f"the recipe cannot be read as JSON: {error}.") from None
         if not isinstance(fields, dict) or fields.pop("format", None) != FORMAT:
             raise ValueError(f"this is not a recipe of format {FORMAT}.")

@@ -5,11 +5,12 @@ The file may come from anywhere: its templates name files inside the folder and 
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+
+from lawm_core.schema import read_json, shown
 
 MOST_BYTES = 16 * 2**20  # of info.json
 MOST_RATE = 1000.0  # frames a second
@@ -97,10 +98,10 @@ def read_fields(folder: Path) -> dict:
     try:
         if path.stat().st_size > MOST_BYTES:
             raise DatasetError(f"meta/info.json of {folder.name} is larger than {MOST_BYTES >> 20} MiB.")
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields = read_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DatasetError(f"{folder} holds no meta/info.json; a LeRobotDataset v3.0 folder is needed.") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise DatasetError(f"meta/info.json of {folder.name} cannot be read ({error}).") from error
     version = str(fields.get("codebase_version", "none")) if isinstance(fields, dict) else "none"
     if not version.startswith("v3"):
@@ -108,9 +109,3 @@ def read_fields(folder: Path) -> dict:
             f"{folder.name} is of version {version[:40]}; v3.0 is needed (lerobot converts older folders)."
         )
     return fields
-
-
-def shown(value: object) -> str:
-    """A value in a message, however long it is."""
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,20 +1,13 @@
 """The app as people start it, and a headless Chromium that looks at it."""
 
-import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-ROOT = Path(__file__).resolve().parents[2]
-START_SECONDS = 180
+from benchmarks.serving import served
+
 WAIT_MILLISECONDS = 90_000
 QUIET = (
     "--headless=new --no-sandbox --disable-gpu --disable-background-networking --disable-component-update "
@@ -25,40 +18,8 @@ QUIET = (
 @pytest.fixture(scope="session")
 def address(tmp_path_factory) -> Iterator[str]:
     """Where the app answers, started on a free port with the model and the gallery that it ships."""
-    with served(tmp_path_factory.mktemp("app")) as found:
-        yield found
-
-
-@contextmanager
-def served(folder: Path, *options: str) -> Iterator[str]:
-    """The app with these options, as long as it is wanted."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    log = folder / "app.log"
-    with log.open("w") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "app", "--port", str(port), *options],
-            cwd=ROOT,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "GRADIO_TEMP_DIR": str(folder / "cache")},
-        )
-    try:
-        wait_until_ready(process, log)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def wait_until_ready(process: subprocess.Popen, log: Path) -> None:
-    """Returns once the app has printed its address."""
-    end = time.monotonic() + START_SECONDS
-    while "is ready" not in log.read_text():
-        if process.poll() is not None or time.monotonic() > end:
-            pytest.fail(f"the app did not start:\n{log.read_text()[-3000:]}", pytrace=False)
-        time.sleep(0.2)
+    with served(folder=tmp_path_factory.mktemp("app")) as server:
+        yield server.address
 
 
 def find_chromium() -> str | None:

@@ -7,7 +7,7 @@ import sys
 import pytest
 from playwright.sync_api import Page
 
-from tests.browser.conftest import ROOT
+from benchmarks.serving import ROOT
 
 pytestmark = pytest.mark.browser
 

@@ -8,7 +8,7 @@ import torch
 from playwright.sync_api import Page
 
 import lawm_core as lawm
-from tests.browser.conftest import ROOT
+from benchmarks.serving import ROOT
 
 pytestmark = pytest.mark.browser
 LANES = ["source", "target", "transfer", "control"]
