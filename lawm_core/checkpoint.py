@@ -1,4 +1,7 @@
-"""Models on disk: a folder with config.json, safetensors shards of at most 16 MiB and card.md. Data, never code."""
+"""Models on disk: a folder with config.json, safetensors shards of at most 16 MiB, their sums and card.md.
+
+Data, never code: what a file claims is checked before anything is allocated for it.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -19,6 +23,8 @@ from lawm_core.schema import build_dataclass, read_json
 
 SHARD_BYTES = 15 * 2**20
 FORMAT = 1
+SUMS = "SHA256SUMS"  # as `sha256sum --check` reads it
+SLACK_BYTES = 2**20  # that a model may need beyond twice its files: tables that are computed
 SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints"
 
 
@@ -42,17 +48,11 @@ def load_model(name: str | Path | None = None, device: str | torch.device = "cpu
     Raises CheckpointError that says what came and what is needed.
     """
     folder = find_model(name)
-    model = LatentActionModel(read_config(folder))
-    needed = model.state_dict()
-    found: dict[str, torch.Tensor] = {}
-    shards = sorted(folder.glob("*.safetensors"))
-    if not shards:
-        raise CheckpointError(f"{folder.name} holds no *.safetensors file; needed: the model's weights.")
-    for shard in shards:
-        found.update(read_shard(shard, needed))
-    if missing := sorted(set(needed) - set(found)):
-        raise CheckpointError(f"{folder.name} lacks {len(missing)} of {len(needed)} tensors, {missing[0]} for one.")
-    model.load_state_dict(found)
+    config, shards = read_config(folder), list_shards(folder)
+    check_sums(folder, shards)
+    check_fit(folder, config, shards)
+    model = LatentActionModel(config)
+    fill(model, shards)
     return model.to(device).eval().requires_grad_(False)
 
 
@@ -68,6 +68,7 @@ def save_model(model: LatentActionModel, folder: str | Path, half: bool = False)
         tensors |= {name: halved(name, tensors[name]) for name, _ in model.named_parameters()}
     shards = split_shards(tensors)
     names = [f"model-{i + 1:02d}-of-{len(shards):02d}.safetensors" for i in range(len(shards))]
+    (folder / SUMS).unlink(missing_ok=True)  # of the weights that go now
     for name, shard in zip(names, shards, strict=True):
         write_tensors(folder / name, shard)
     write_text(
@@ -75,6 +76,7 @@ def save_model(model: LatentActionModel, folder: str | Path, half: bool = False)
     )
     for old in set(folder.glob("*.safetensors")) - {folder / n for n in names}:
         old.unlink()
+    write_text(folder / SUMS, "".join(f"{sum_of(folder / name)}  {name}\n" for name in names))
     return folder
 
 
@@ -120,21 +122,84 @@ def read_config(folder: Path) -> ModelConfig:
         raise CheckpointError(f"{folder.name}/config.json does not describe a model: {error}") from None
 
 
-def read_shard(shard: Path, needed: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """A shard's tensors, each checked against the model's shape before it is read."""
-    out = {}
+def sum_of(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def list_shards(folder: Path) -> list[Path]:
+    """The files with the weights."""
+    if not (shards := sorted(folder.glob("*.safetensors"))):
+        raise CheckpointError(f"{folder.name} holds no *.safetensors file; needed: the model's weights.")
+    return shards
+
+
+def check_sums(folder: Path, shards: Sequence[Path]) -> None:
+    """Each shard against its line of SHA256SUMS, where that file lies beside them: a single turned bit shows."""
+    if not (folder / SUMS).is_file():
+        return
+    lines = (folder / SUMS).read_text(encoding="utf-8", errors="replace").splitlines()
+    told = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    for shard in shards:
+        if told.get(shard.name) != sum_of(shard):
+            raise CheckpointError(f"{shard.name} is not the file that {SUMS} names; it is damaged or was replaced.")
+
+
+def check_fit(folder: Path, config: ModelConfig, shards: Sequence[Path]) -> None:
+    """Whether the files hold just what the config describes, before anything of that size is allocated."""
+    shapes = {name: shape for shard in shards for name, shape in read_shapes(shard).items()}
+    if (most := largest_count(config)) > len(shapes):
+        raise CheckpointError(f"{folder.name}/config.json asks for {most} parts; the files hold {len(shapes)} tensors.")
+    with torch.device("meta"):  # shapes without memory
+        sketch = LatentActionModel(config)
+    needed = {name: tuple(tensor.shape) for name, tensor in sketch.state_dict().items()}
+    for name, shape in shapes.items():
+        if name not in needed:
+            raise CheckpointError(f"{folder.name} holds {name}, which the model of config.json does not have.")
+        if shape != needed[name]:
+            raise CheckpointError(f"{folder.name}: {name} is {shape}; needed: {needed[name]}.")
+    if missing := sorted(set(needed) - set(shapes)):
+        raise CheckpointError(f"{folder.name} lacks {len(missing)} of {len(needed)} tensors, {missing[0]} for one.")
+    size = sum(t.nbytes for t in (*sketch.parameters(), *sketch.buffers()))
+    most = 2 * sum(shard.stat().st_size for shard in shards) + SLACK_BYTES
+    if size > most:
+        raise CheckpointError(f"{folder.name} would need {size >> 20} MiB, more than twice its files.")
+
+
+def read_shapes(shard: Path) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a shard's tensors, from its header."""
     try:
         with safe_open(shard, framework="pt") as tensors:
-            for name in tensors.keys():
-                if name not in needed:
-                    raise CheckpointError(f"{shard.name} holds {name}, which the model of config.json does not have.")
-                shape = tuple(tensors.get_slice(name).get_shape())
-                if shape != tuple(needed[name].shape):
-                    raise CheckpointError(f"{shard.name}: {name} is {shape}; needed: {tuple(needed[name].shape)}.")
-                out[name] = tensors.get_tensor(name).to(needed[name].dtype)
+            return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{shard.name} is not a whole safetensors file: {error}.") from None
-    return out
+
+
+def largest_count(config: object) -> int:
+    """The most layers, families or robots that a config asks for anywhere: each brings tensors of its own."""
+    if dataclasses.is_dataclass(config):
+        parts = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+        depths = [value for name, value in parts.items() if name.endswith("depth") and isinstance(value, int)]
+        return max([*depths, *map(largest_count, parts.values())], default=0)
+    if isinstance(config, dict):
+        return max([len(config), *map(largest_count, config.values())])
+    return 0
+
+
+def fill(model: LatentActionModel, shards: Sequence[Path]) -> None:
+    """Copies the weights into the model, one tensor at a time."""
+    place = model.state_dict()
+    for shard in shards:
+        try:
+            with safe_open(shard, framework="pt") as tensors:
+                for name in tensors.keys():
+                    tensor = tensors.get_tensor(name)
+                    if not tensor.isfinite().all():
+                        raise CheckpointError(f"{shard.name}: {name} holds numbers that are not finite.")
+                    place[name].copy_(tensor)
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{shard.name} cannot be read: {error}.") from None
 
 
 # ---- writing --------------------------------------------------------------------------------------------------------

@@ -3,6 +3,8 @@
 import copy
 import errno
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -107,6 +109,21 @@ def shard(folder):
     return next(folder.glob("*.safetensors"))
 
 
+def unsummed(folder):
+    """Without sums, as a folder from elsewhere may be: what else is there to notice damage?"""
+    (folder / "SHA256SUMS").unlink()
+
+
+def flip(folder):
+    data = bytearray(shard(folder).read_bytes())
+    data[-100] ^= 4
+    shard(folder).write_bytes(data)
+
+
+def poison(folder):
+    save_file(load_file(shard(folder)) | {"encoder.head.bias": torch.full((4,), torch.nan)}, shard(folder))
+
+
 def cut(folder):
     shard(folder).write_bytes(shard(folder).read_bytes()[:5000])
 
@@ -144,7 +161,21 @@ def not_json(folder):
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
+        (cut, "not the file that SHA256SUMS names"),
+        (flip, "not the file that SHA256SUMS names"),
+    ],
+)
+def test_damage_shows_in_the_sums(folder, damage, reason):
+    damage(folder)
+    with pytest.raises(CheckpointError, match=reason):
+        load_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
         (cut, "not a whole safetensors"),
+        (poison, "not finite"),
         (drop, "lacks 1 of"),
         (add, "does not have"),
         (reshape, r"is \(99,\); needed: \(4,\)"),
@@ -156,12 +187,32 @@ def not_json(folder):
         (config(encoder={"width": 10**9}), "65536"),
         (config(encoder={"frame_size": 30}), "multiple"),
         (config(families={}), "at least one family"),
+        (config(encoder={"depth": 60_000}), "60000 parts"),
     ],
 )
 def test_damage_is_refused_with_its_reason(folder, damage, reason):
+    unsummed(folder)
     damage(folder)
     with pytest.raises(CheckpointError, match=reason):
         load_model(folder)
+
+
+@pytest.mark.parametrize("change", [{"width": 32_768}, {"channels": 60_000}, {"frame_size": 65_536, "patch_size": 64}])
+def test_nothing_is_allocated_for_a_config_that_its_files_do_not_fill(folder, change):
+    """A config of a few lines may ask for gigabytes."""
+    unsummed(folder)
+    fields = json.loads((folder / "config.json").read_text())
+    config(encoder=fields["encoder"] | change)(folder)
+    script = (
+        "import resource, sys; from lawm_core.checkpoint import load_model; from lawm_core.contracts import *\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "try: load_model(sys.argv[1])\n"
+        "except CheckpointError as error: print(error)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, folder], capture_output=True, text=True, check=True)
+    *said, kibibytes = done.stdout.splitlines()
+    assert said and int(kibibytes) < 200 * 1024  # torch itself grows when it is first used
 
 
 def test_unknown_names_are_refused_with_those_there_are():
