@@ -1,7 +1,7 @@
 """python -m lawm_core ...: what can be asked for from a shell, and how; what it does is in `commands.py`.
 
-Exit codes: 0 done; 2 usage; 3 a video cannot be used; 4 a model cannot be used. Messages go to stderr, results to
-stdout.
+Exit codes: 0 done; 2 usage; 3 a video cannot be used; 4 a model cannot be used; 5 stopped by the disk or by numbers that
+are no longer finite, with the last save kept. Messages go to stderr, results to stdout.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from lawm_core.commands import (
 )
 from lawm_core.contracts import CheckpointError, VideoError
 
-USAGE, BAD_VIDEO, BAD_MODEL = 2, 3, 4
+USAGE, BAD_VIDEO, BAD_MODEL, STOPPED = 2, 3, 4, 5
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return complain(error, BAD_MODEL)
     except (ValueError, FileNotFoundError) as error:
         return complain(error, USAGE)
+    except (FloatingPointError, OSError) as error:
+        return complain(error, STOPPED)
     except KeyboardInterrupt:
         return 130
     return 0

@@ -40,8 +40,8 @@ Measure = Callable[[Tensor, Labelled], dict[str, Tensor]]  # plan_BHK and what w
 @torch.inference_mode()
 def measure_planning_arm(bench: Bench, progress: Progress) -> SuiteResult:
     """`delta_xyz`: |sum planned - sum true|, summed over x, y, z, in metres, over episodes of 4 frames; `relative`:
-    over that of the planner that stays where it is. Rows zero, mean (the data's), random and oracle stand beside the
-    settings, and the rivals' where the bench has baselines.
+    over that of the planner that stays where it is. Rows zero, mean (the data's), random and oracle (of fewer episodes)
+    stand beside the settings, and the rivals' where the bench has baselines.
     """
     config = bench.config
     search = CemConfig(
@@ -95,10 +95,12 @@ def measure_planning(
     for title, build in (other_searches or {}).items():
         fullest = Setting(bench.families[0], bench.config.capacities[-1])
         searched.append(Searched(replace(planner, search=build(about)), bench.model, ends_B2ND, fullest, title))
-    if bench.config.oracle and pieces.scene_B2 is not None:
+    if bench.config.oracle_episodes and pieces.scene_B2 is not None:
         progress(0.0, "the oracle")
+        few = replace(planner, pieces=pieces.first(bench.config.oracle_episodes))
+        still_of_few_B = measure(torch.zeros_like(few.pieces.action_BUK), few.pieces)
         try:
-            scores += rows(measure(planner.by_oracle(bench.model, ends_B2ND), pieces), still_B, family="oracle")
+            scores += rows(measure(few.by_oracle(bench.model, ends_B2ND), few.pieces), still_of_few_B, family="oracle")
         except SimulatorError as error:  # a yardstick less; the rest is measured all the same
             log.warning("There is no oracle for %s: %s", name, error)
     if rival := bench.baselines.get(name):

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
 from lawm_core.checkpoint import write_tensors, write_text
@@ -93,13 +93,10 @@ class Trainer:
         self.module.train()
         with autocast(self.device, config.bf16):
             losses = self.objective.losses(pairs, self.step / config.steps)
-        if not torch.isfinite(losses["loss"]):
-            raise FloatingPointError(
-                f"the loss is {losses['loss'].item()} at step {self.step} (seed {config.seed}); "
-                "the last good state is kept."
-            )
+        self._demand_finite("loss", losses["loss"])
         losses["loss"].backward()
-        torch.nn.utils.clip_grad_norm_(self.module.parameters(), config.optimizer.clip_norm)
+        norm = torch.nn.utils.clip_grad_norm_(self.module.parameters(), config.optimizer.clip_norm)
+        self._demand_finite("length of the gradient", norm)  # before it can spoil the weights
         scale = learning_rate_scale(self.step, config.steps, config.optimizer)
         for optimizer in self.optimizers:
             peak = config.optimizer.muon_rate if isinstance(optimizer, torch.optim.Muon) else config.optimizer.adam_rate
@@ -109,6 +106,13 @@ class Trainer:
             optimizer.zero_grad(set_to_none=True)
         self.step += 1
         return {name: value.item() for name, value in losses.items()}
+
+    def _demand_finite(self, name: str, value: torch.Tensor) -> None:
+        if not torch.isfinite(value):
+            raise FloatingPointError(
+                f"the {name} is {value.item()} at step {self.step} (seed {self.config.seed}, which with the step draws "
+                f"its batch again); the last good state in {self.folder} is kept."
+            )
 
     # ---- saving -----------------------------------------------------------------------------------------------------
 
@@ -130,13 +134,18 @@ class Trainer:
         path = self.folder / "state.safetensors"
         if not path.is_file():
             return False
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+        try:
+            with safe_open(path, framework="pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}
+        except SafetensorError as error:
+            raise CheckpointError(f"{path} is damaged ({error}); remove it to begin anew.") from None
         weights = {n.removeprefix("module."): t for n, t in tensors.items() if n.startswith("module.")}
         try:
             self.module.load_state_dict(weights)
         except RuntimeError as error:
             raise CheckpointError(f"{path} is of another model or stage: {error}") from None
+        if "step" not in tensors:
+            raise CheckpointError(f"{path} does not say at which step it was saved; remove it to begin anew.")
         for i, optimizer in enumerate(self.optimizers):
             state: dict[int, dict[str, torch.Tensor]] = {}
             for name, tensor in tensors.items():

@@ -32,6 +32,11 @@ class Labelled:
     pose_BTK: Tensor
     scene_B2: Tensor | None = None
 
+    def first(self, clips: int) -> Labelled:
+        """The first so many of them."""
+        parts = (self.frame_BTCHW, self.action_BUK, self.pose_BTK, self.scene_B2)
+        return Labelled(*(part if part is None else part[:clips] for part in parts))
+
 
 def build_episodes(
     folder: str | Path,

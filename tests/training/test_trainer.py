@@ -1,11 +1,14 @@
 """Laws of training: it learns, it stops, it goes on bit for bit."""
 
 import dataclasses
+import errno
 import json
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
+from lawm_core import checkpoint
 from lawm_core.contracts import CheckpointError
 from lawm_core.model import LatentActionModel
 from lawm_core.training.batches import BatchConfig, PairSource
@@ -123,6 +126,48 @@ def test_a_loss_that_is_not_finite_stops_with_its_step_and_keeps_the_last_save(t
     with pytest.raises(FloatingPointError, match="step 1"):
         run.run(show=False)
     assert (tmp_path / "state.safetensors").read_bytes() == good
+
+
+def test_a_gradient_that_is_not_finite_never_reaches_the_weights(tmp_path):
+    run, model = trainer(tmp_path)
+    run.train_step()
+    before = {name: t.clone() for name, t in model.state_dict().items()}
+    next(iter(run.module.parameters())).register_hook(lambda gradient: gradient * torch.nan)
+    with pytest.raises(FloatingPointError, match=r"gradient is nan at step 1 \(seed 0"):
+        run.train_step()
+    assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
+
+
+@pytest.mark.parametrize("damage", ["cut", "stepless"])
+def test_a_damaged_state_is_refused_with_what_to_do(tmp_path, damage):
+    run, _ = trainer(tmp_path)
+    run.save()
+    path = tmp_path / "state.safetensors"
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-1000])
+    else:
+        save_file({n: t for n, t in load_file(path).items() if n != "step"}, path)
+    with pytest.raises(CheckpointError, match="remove it to begin anew"):
+        trainer(tmp_path)[0].resume()
+
+
+def test_a_full_disk_stops_the_run_and_keeps_the_last_save(tmp_path, monkeypatch):
+    run, _ = trainer(tmp_path)
+    write, saves = checkpoint.save_file, []
+
+    def fill_up(*arguments):
+        saves.append(1)
+        if len(saves) > 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(*arguments)
+
+    monkeypatch.setattr(checkpoint, "save_file", fill_up)
+    with pytest.raises(OSError, match="No space left"):
+        run.run(show=False)
+    monkeypatch.undo()
+    again, _ = trainer(tmp_path)
+    assert again.resume() and again.step == 3
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["progress.json", "state.safetensors"]
 
 
 def test_another_stages_state_is_refused(tmp_path):
