@@ -1,7 +1,7 @@
 """python -m lawm_core ...: what can be asked for from a shell, and how; what it does is in `commands.py`.
 
-Exit codes: 0 done; 2 usage; 3 a video cannot be used; 4 a model cannot be used; 5 stopped by the disk or by numbers that
-are no longer finite, with the last save kept. Messages go to stderr, results to stdout.
+Exit codes: 0 done; 2 usage; 3 a video cannot be used; 4 a model cannot be used; 5 stopped by the disk or by
+numbers that are no longer finite, with the last save kept. Messages go to stderr, results to stdout.
 """
 
 from __future__ import annotations
@@ -182,3 +182,6 @@ def model_options(added: argparse.ArgumentParser) -> None:
     added.add_argument("--family", help="bottleneck family (default: the model's first)")
     added.add_argument("--capacity", type=float, default=1.0, help="what an action may carry, 0 to 1 (default 1)")
     added.add_argument("--device", default="auto", help="cpu, cuda or auto")
+    added.add_argument(
+        "--trusted", action="store_true", help="decode videos in this process, without the guard: files of known origin"
+    )

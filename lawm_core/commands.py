@@ -93,7 +93,7 @@ def run_library(options: argparse.Namespace) -> None:
     model = open_model(options)
     config = LibraryConfig(family=options.family or model.families[0], capacity=options.capacity, frames=options.frames)
     progress = None if options.quiet else show_progress
-    library = build_library(model, options.folder, options.out, config, options.model, progress)
+    library = build_library(model, options.folder, options.out, config, options.model, progress, options.trusted)
     for name, why in library.index.refused.items():
         print(f"left out {name}: {why}", file=sys.stderr)
     print(json.dumps({"out": str(options.out), "clips": len(library.index.clips), "actions": len(library)}))
@@ -272,4 +272,5 @@ def open_clip(path: Path, options: argparse.Namespace, model, frames: int | None
         size=model.frame_size,
         num_frames=frames,
         start_seconds=options.start,
+        trusted=options.trusted,
     )

@@ -29,8 +29,10 @@ def build_library(
     config: LibraryConfig | None = None,
     name: str | Path | None = None,
     progress: Callable[[float, str], None] | None = None,
+    trusted: bool = False,
 ) -> ActionLibrary:
-    """Infers the actions of every video in `folder` and lays them out in `out`; `name` is what the model was loaded by.
+    """Infers the actions of every video in `folder` and lays them out in `out`; `name` is what the model was loaded by;
+    trusted: videos of known origin, see `read_clip`.
 
     Each clip that is done is kept under OUT/parts, so that a build which was stopped goes on where it was. Videos that
     cannot be used are left out and named in the index. Raises ValueError where too few transitions are found.
@@ -48,7 +50,7 @@ def build_library(
     for i, path in enumerate(videos):
         report(0.8 * i / len(videos), path.name)
         try:
-            found.append((path.name, read_part(model, path, parts, config)))
+            found.append((path.name, read_part(model, path, parts, config, trusted)))
         except VideoError as error:
             refused[path.name] = str(error)
     report(0.8, "laying out")
@@ -57,14 +59,14 @@ def build_library(
     return library
 
 
-def read_part(model: LatentActionModel, path: Path, parts: Path, config: LibraryConfig) -> dict[str, np.ndarray]:
+def read_part(
+    model: LatentActionModel, path: Path, parts: Path, config: LibraryConfig, trusted: bool
+) -> dict[str, np.ndarray]:
     """One clip's actions, motions and small frames, from disk if they are there."""
     stat = path.stat()
     kept = parts / f"{path.name}.{stat.st_size}.{stat.st_mtime_ns}.npz"
     if not kept.is_file():
-        clip = read_clip(
-            path, frames_per_second=model.frames_per_second, size=model.frame_size, num_frames=config.frames
-        )
+        clip = read_clip(path, model.frames_per_second, model.frame_size, num_frames=config.frames, trusted=trusted)
         with torch.inference_mode():
             state_BTND = model.encode(clip.frame_TCHW[None].to(model.device))
             action_UA = model.infer_actions(state_BTND, family=config.family, capacity=config.capacity)[0]

@@ -1,4 +1,4 @@
-"""A video file that stays open: many pieces of one long file, as data sets keep their episodes."""
+"""Many pieces of one long video file, as data sets keep their episodes: under the guard, or from a file kept open."""
 
 from __future__ import annotations
 
@@ -10,7 +10,43 @@ from torch import Tensor
 
 from lawm_core.contracts import VideoError
 from lawm_core.video.decode import DecodeLimits, RefusedError, Want, damage_refused, open_container, probe, read_window
+from lawm_core.video.files import MAX_FRAMES, read_clip
 from lawm_core.video.transforms import square
+
+KEPT_BYTES = 64 * 2**20  # of frames that were decoded ahead
+LONG = DecodeLimits(max_seconds=24 * 3600.0)
+SAME_MOMENT = 1e-3  # frames; as near as this, pieces lie on one grid
+
+
+class GuardedVideo:
+    """Pieces of a file from anywhere, decoded in the guarded child of `sandbox.py`.
+
+    A child for each piece would cost more than its frames, so that a longer stretch is decoded and kept for the next.
+    """
+
+    def __init__(self, path: str | os.PathLike, limits: DecodeLimits | None = None) -> None:
+        self.path, self.limits = Path(path), limits or LONG
+        if not self.path.is_file():
+            raise VideoError(f"{self.path.name} does not exist; the path of a video file is needed.")
+        self._kept: tuple[tuple[float, int], float, Tensor] | None = None  # (rate, size), start, frame_TCHW
+
+    def read(self, frames_per_second: float, size: int, num_frames: int, start_seconds: float = 0.0) -> Tensor:
+        """As `OpenVideo.read`. Raises VideoError."""
+        asked = (frames_per_second, size)
+        if self._kept is not None and self._kept[0] == asked:
+            _, start, frame_TCHW = self._kept
+            exact = (start_seconds - start) * frames_per_second
+            first = round(exact)
+            if abs(exact - first) < SAME_MOMENT and 0 <= first <= len(frame_TCHW) - num_frames:
+                return frame_TCHW[first : first + num_frames]
+        ahead = max(num_frames, min(MAX_FRAMES, KEPT_BYTES // (12 * size * size)))
+        clip = read_clip(self.path, frames_per_second, size, ahead, start_seconds, limits=self.limits)
+        self._kept = asked, start_seconds, clip.frame_TCHW
+        return clip.frame_TCHW[:num_frames]
+
+    def close(self) -> None:
+        """Lets the kept frames go."""
+        self._kept = None
 
 
 class OpenVideo:
@@ -20,7 +56,7 @@ class OpenVideo:
     """
 
     def __init__(self, path: str | os.PathLike, limits: DecodeLimits | None = None) -> None:
-        self.path, self.limits = Path(path), limits or DecodeLimits(max_seconds=24 * 3600.0)
+        self.path, self.limits = Path(path), limits or LONG
         if not self.path.is_file():
             raise VideoError(f"{self.path.name} does not exist; the path of a video file is needed.")
         try:

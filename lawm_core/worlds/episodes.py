@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from lawm_core.contracts import VideoError
 from lawm_core.worlds.lerobot import DatasetError, LeRobotFolder
 
 CACHE_VERSION = 2
@@ -65,7 +64,7 @@ def build_episodes(
                 progress(index / len(data), f"episode {index + 1} of {len(data)} of {data.folder.name}")
             try:
                 episode = data.read(index, size, frames_per_second, actions=actions)
-            except (DatasetError, VideoError) as error:
+            except DatasetError as error:
                 refused[index] = str(error)
                 continue
             out.write((episode.frame_TCHW * 255).round().byte().contiguous().numpy())

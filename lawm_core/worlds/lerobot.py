@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from lawm_core.contracts import VideoError
-from lawm_core.video.opened import OpenVideo
+from lawm_core.video.opened import GuardedVideo, OpenVideo
 from lawm_core.worlds.lerobot_info import DatasetError, DatasetInfo
 
 OPEN_FILES = 16  # of either kind, kept open at once
@@ -50,12 +50,14 @@ class Episode:
 
 
 class LeRobotFolder:
-    """Reads episodes of a folder; files once opened stay open, up to OPEN_FILES.
+    """Reads episodes of a folder; what was opened is kept, up to OPEN_FILES.
 
-    camera: which video feature (default: the first). Raises DatasetError where the folder is not what is needed.
+    camera: which video feature (default: the first). trusted: for folders of known origin, whose videos are decoded in
+    this process, from files that stay open, which is faster for pieces here and there. Raises DatasetError where the
+    folder is not what is needed.
     """
 
-    def __init__(self, folder: str | Path, camera: str | None = None) -> None:
+    def __init__(self, folder: str | Path, camera: str | None = None, trusted: bool = False) -> None:
         self.folder = Path(folder)
         self.info = DatasetInfo.read(self.folder)
         self.frames_per_second, features = self.info.frames_per_second, self.info.features
@@ -69,7 +71,8 @@ class LeRobotFolder:
         self.has_state = STATE in features
         self.rows = self._read_episodes()
         self.tasks = self._read_tasks()
-        self.videos: OrderedDict[Path, OpenVideo] = OrderedDict()
+        self.open_video = OpenVideo if trusted else GuardedVideo
+        self.videos: OrderedDict[Path, OpenVideo | GuardedVideo] = OrderedDict()
         self.tables: OrderedDict[Path, dict[str, np.ndarray]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -107,7 +110,7 @@ class LeRobotFolder:
         """A piece of an episode: `frames` frames (default: to its end) at a rate (default: the data set's own).
 
         actions: `sum`, the data set's actions added up between the frames, for data sets whose actions are changes; or
-        `state`, differences of the state, for those whose actions are targets. Raises DatasetError and VideoError.
+        `state`, differences of the state, for those whose actions are targets. Raises DatasetError.
         """
         row, rate = self._row(episode), frames_per_second or self.frames_per_second
         table = self._episode_table(row)
@@ -120,9 +123,11 @@ class LeRobotFolder:
                 f"{start_seconds:g} s on; {count} were asked for, and an action needs at least 2."
             )
         at_T = (start_seconds + np.arange(count) / rate) * self.frames_per_second  # in the data set's own frames
-        frame_TCHW = self._video(row).read(
-            rate, size, count, float(row[f"videos/{self.camera}/from_timestamp"]) + start_seconds
-        )
+        start = float(row[f"videos/{self.camera}/from_timestamp"]) + start_seconds
+        try:
+            frame_TCHW = self._video(row).read(rate, size, count, start)
+        except VideoError as error:
+            raise DatasetError(f"a video of {self.folder.name} cannot be used: {error}") from error
         if len(frame_TCHW) < count:
             raise DatasetError(f"the video of episode {episode} of {self.folder.name} ends early.")
         pose_TK = sampled(table[STATE], at_T) if self.has_state else None
@@ -222,15 +227,12 @@ class LeRobotFolder:
             part[key] = part[key].reshape(len(of_X), -1).astype(np.float64)  # one number a frame comes without brackets
         return part
 
-    def _video(self, row: dict) -> OpenVideo:
+    def _video(self, row: dict) -> OpenVideo | GuardedVideo:
         key = f"videos/{self.camera}"
         path = self.folder / self.info.video_file(
             self.camera, int(row[f"{key}/chunk_index"]), int(row[f"{key}/file_index"])
         )
-        try:
-            return kept(self.videos, path, lambda: OpenVideo(path))
-        except VideoError as error:
-            raise DatasetError(f"a video of {self.folder.name} cannot be used: {error}") from error
+        return kept(self.videos, path, lambda: self.open_video(path))
 
 
 def kept(shelf: OrderedDict, path: Path, make):

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from lawm_core.contracts import VideoError
+from lawm_core.video import decode, sandbox
 from lawm_core.video.files import write_clip
 from lawm_core.video.opened import OpenVideo
 from lawm_core.worlds import lerobot
@@ -100,10 +101,25 @@ def test_actions_add_up_at_a_lower_rate_and_in_the_middle(recorded):
 def test_files_stay_open(recorded, monkeypatch):
     opened = []
     monkeypatch.setattr(lerobot, "OpenVideo", lambda path: opened.append(path) or OpenVideo(path))
-    folder = LeRobotFolder(recorded)
+    folder = LeRobotFolder(recorded, trusted=True)
     for index in (0, 1, 2, 0, 6, 1):
         folder.read(index, 40)
     assert len(opened) == 2
+
+
+def test_videos_from_anywhere_are_decoded_in_the_guarded_child(recorded, monkeypatch):
+    """A child for each stretch of episodes, not for each episode; the frames are those of an open file."""
+    children = []
+    ask = sandbox._ask
+    monkeypatch.setattr(sandbox, "_ask", lambda *given: children.append(given) or ask(*given))
+    monkeypatch.setattr(decode, "open_container", None)  # nothing is opened in this process
+    folder = LeRobotFolder(recorded)
+    guarded = [folder.read(index, 40).frame_TCHW for index in range(7)]
+    assert len(children) <= 3
+    monkeypatch.undo()
+    trusted = LeRobotFolder(recorded, trusted=True)
+    for index, frame_TCHW in enumerate(guarded):
+        assert torch.equal(frame_TCHW, trusted.read(index, 40).frame_TCHW)
 
 
 def test_nothing_half_written_and_nothing_overwritten(recorded, tmp_path):
