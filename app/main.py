@@ -6,6 +6,7 @@ import argparse
 import os
 import signal
 import sys
+import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from app.door import UPLOAD_BYTES, Door  # noqa: E402
 from app.figures import read_curves  # noqa: E402
 from app.layout import KEEP_SECONDS, NAME, build_page, read_look  # noqa: E402
 from app.studio import Piece, Studio  # noqa: E402
+from app.sweeper import Sweeper  # noqa: E402
 from app.views import View  # noqa: E402
 
 USAGE = 2  # exit status
@@ -44,11 +46,15 @@ def main(arguments: list[str] | None = None) -> int:
     if options.mcp and not find_spec("mcp"):
         print("lawm-explorer: --mcp needs one more package: pip install 'gradio[mcp]'", file=sys.stderr)
         return NO_MCP
+    uploads = tempfile.TemporaryDirectory(prefix="lawm-uploads-")  # of this run alone; it goes with it
+    os.environ.setdefault("GRADIO_TEMP_DIR", uploads.name)
     studio = Studio(model, options.gallery, lawm.fingerprint(options.model), options.library)
     folder = model_folder(options.model)
     curves, card = read_curves(folder / "report" / "report.json"), folder / "card.md"
     card_text = card.read_text(encoding="utf-8") if card.is_file() else None
     page = build_page(studio, first_result(studio), curves, card_text, options.keep)
+    Sweeper(studio.exports, options.keep)
+    Sweeper(Path(os.environ["GRADIO_TEMP_DIR"]), options.keep, "tmp*")  # Gradio forgets these; the rest it deletes
     try:
         return serve(page, studio, options)
     except OSError as error:

@@ -317,15 +317,23 @@ class Studio:
 
     def export(self, view: View) -> Export:
         """Writes the files of a result, once; the oldest results' files go when there are many."""
-        folder = Path(self._exports.name) / view.key
+        folder = self.exports / view.key
         name = f"{plain_stem(view.source.name if view.source else 'script')}-on-{plain_stem(view.target.name)}"
         export = Export(**{kind: folder / f"{name}{end}" for kind, end in EXPORT_ENDS.items()})
         with self._export_lock:
-            if not all(path.is_file() for path in vars(export).values()):
+            if all(path.is_file() for path in vars(export).values()):
+                for path in vars(export).values():
+                    path.touch()  # somebody wants them still
+            else:
                 folder.mkdir(exist_ok=True)
                 write_export(export, view)
                 forget_oldest(folder.parent, EXPORTS_KEPT)
         return export
+
+    @property
+    def exports(self) -> Path:
+        """The folder of all results' files."""
+        return Path(self._exports.name)
 
 
 def write_export(export: Export, view: View) -> None:

@@ -16,7 +16,7 @@ from app.pictures import data_uri
 from app.studio import FEWEST_FRAMES, FRAMES, MOST_FRAMES, Piece, Studio
 
 UPLOAD = "upload"  # the key of an uploaded video among the choices
-FILE_TYPES = [".mp4", ".mov", ".mkv", ".webm", ".avi", ".gif"]
+FILE_TYPES = [".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".gif", ".ts", ".mpg", ".3gp"]
 PRIVATE = {"api_visibility": "private"}
 # How everything that needs the model is run: one at a time, the newest wish last.
 MODEL_QUEUE = {"concurrency_id": "model", "concurrency_limit": 1, "trigger_mode": "always_last"}

@@ -90,7 +90,7 @@ class Visitor:
                     output = said.get("output") or {}
                     if said.get("success"):
                         return Answer(status=200, values=output.get("data", []))
-                    return Answer(status=200, refusal=output.get("error") or "an error without a word")
+                    return Answer(status=200, refusal=output.get("error") or "nothing said")
         return Answer(status=200, refusal="the answer never came")
 
     def _note(self, response: httpx.Response) -> httpx.Response:

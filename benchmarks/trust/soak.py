@@ -1,0 +1,196 @@
+"""Does the page stay as it was, however long it is used?
+
+    python benchmarks/trust/soak.py [--requests 500] [--warm-up 150] [--keep 60] [--out soak.json]
+
+Starts the app and sends a mixture of everything: transfers, uploads good and broken, numbers for scripts, drives, the
+map, and what no page would send; visitors come and go. After a warm-up, in which caches fill, the server's memory may
+hardly grow. In the end no decoder may be left, and after the time that files are kept, no file of a visitor either.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.serving import Server, served
+from benchmarks.trust.strange import TOLD, VALUES
+from benchmarks.trust.visitor import UPLOAD, Answer, Visitor
+
+GALLERY = ROOT / "assets" / "gallery"
+STAY = 20  # requests of one visitor
+FAMILIES = ("noisy", "sparse", "discrete")
+PATIENCE = 20.0  # seconds beyond the keeping time until files have to be gone
+
+
+def main() -> None:
+    """Measures, prints a table and writes JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--requests", type=int, default=500)
+    parser.add_argument("--warm-up", type=int, default=150)
+    parser.add_argument("--keep", type=int, default=60, help="seconds that the app keeps files")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    with served("--keep", str(given.keep)) as server, tempfile.TemporaryDirectory() as folder:
+        own = set(server.files())  # the first result, which is on the page as long as it stands
+        figures = soak(server, Path(folder), given.requests, given.warm_up, given.seed)
+        time.sleep(given.keep + given.keep / 6 + PATIENCE)
+        left = set(server.files()) - own
+        figures["files left after their time"] = [str(p.relative_to(server.folder)) for p in sorted(left)]
+        figures["decoders left"] = len(server.children())
+        figures["server still runs"] = server.alive()
+        figures["tracebacks in the log"] = server.log.count("Traceback")
+    for name, value in figures.items():
+        print(f"{name:<45} {value:.3f}" if isinstance(value, float) else f"{name:<45} {value}")
+    if given.out:
+        given.out.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def soak(server: Server, folder: Path, requests: int, warm_up: int, seed: int) -> dict[str, object]:
+    """The mixture, and memory along the way."""
+    day = Day(server=server, folder=folder, chance=random.Random(seed))
+    start, warm, memory = time.monotonic(), 0, []
+    for i in range(requests):
+        if i % STAY == 0:
+            day.arrive()
+        if i == warm_up:
+            warm = server.memory_bytes()
+        day.one()
+        memory.append(server.memory_bytes())
+    day.leave()
+    seconds, settled = time.monotonic() - start, statistics.median(memory[-max(1, requests // 10) :])
+    return {
+        "requests": requests, "seconds": seconds, "of each kind": dict(day.kinds),
+        "failed though they were good": day.failed, "HTTP 500": sum(n for s, n in day.statuses.items() if s >= 500),
+        "memory after warm-up, MiB": warm / 2**20, "memory at the end, MiB": settled / 2**20,
+        "growth after warm-up, %": 100 * (settled / warm - 1) if warm else 0.0,
+    }  # fmt: skip
+
+
+def refusal_of(answer: Answer) -> str:
+    """What was said instead of an answer: as an error, or in the page's place for messages, which comes first."""
+    told = answer.values[0] if answer.values else None
+    return answer.refusal or (told.get("text", "") if isinstance(told, dict) else "")
+
+
+@dataclass
+class Day:
+    """Visitors one after another, and what they do."""
+
+    server: Server
+    folder: Path
+    chance: random.Random
+    visitor: Visitor | None = None
+    kinds: Counter = field(default_factory=Counter)
+    statuses: Counter = field(default_factory=Counter)
+    failed: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.clips = sorted(path.name for path in GALLERY.glob("*.mp4"))
+
+    def arrive(self) -> None:
+        """A new visitor in place of the last."""
+        self.leave()
+        self.visitor = Visitor(self.server.address)
+
+    def leave(self) -> None:
+        """The visitor goes."""
+        if self.visitor is not None:
+            self.statuses += self.visitor.statuses
+            self.visitor.close()
+
+    def one(self) -> None:
+        """One request of some kind; a good one has to be answered."""
+        kinds: list[tuple[int, Callable[[], Answer | None]]] = [
+            (30, self.transfer), (12, self.own_video), (15, self.broken_video), (10, self.numbers), (6, self.script),
+            (6, self.place), (3, self.sweep), (8, self.drive), (10, self.nonsense),
+        ]  # fmt: skip
+        act = self.chance.choices([k for _, k in kinds], [w for w, _ in kinds])[0]
+        answer = act()
+        self.kinds[act.__name__] += 1
+        if answer is not None and (why := refusal_of(answer)):
+            self.failed.append(f"{act.__name__}: {answer.status} {why}")
+
+    def setting(self) -> list:
+        """A family and a capacity."""
+        return [self.chance.choice(FAMILIES), round(self.chance.random(), 2)]
+
+    def transfer(self) -> Answer:
+        one, other = self.chance.sample(self.clips, 2)
+        start = round(self.chance.random(), 2)
+        return self.visitor.ask("transfer", one, None, start, 12, other, None, 0, *self.setting())
+
+    def own_video(self) -> Answer:
+        """An upload, opened and transferred."""
+        file = self.visitor.upload(GALLERY / self.chance.choice(self.clips), f"mine {self.chance.random()}.mp4")
+        opened = self.visitor.ask("open_upload", file)
+        if not opened.served or opened.values[3]["text"]:
+            return opened
+        other = self.chance.choice(self.clips)
+        return self.visitor.ask("transfer", UPLOAD, file, 0, 8, other, None, 0, *self.setting())
+
+    def broken_video(self) -> None:
+        """A clip with a few bytes changed, or cut off: refused or not, something has to come."""
+        data = bytearray((GALLERY / self.chance.choice(self.clips)).read_bytes())
+        for _ in range(self.chance.choice((1, 10, 100))):
+            data[self.chance.randrange(min(len(data), self.chance.choice((2048, 10**9))))] = self.chance.randrange(256)
+        path = self.folder / f"broken-{self.chance.random()}.mp4"
+        path.write_bytes(data[: self.chance.choice((len(data), len(data) // 2, 100))])
+        file = self.visitor.upload(path)
+        path.unlink()
+        answer = self.visitor.ask("open_upload", file)
+        if not answer.served:
+            self.failed.append(f"broken_video: {answer.status} {answer.refusal}")
+
+    def numbers(self) -> Answer:
+        return self.visitor.ask("infer_actions", self.chance.choice(self.clips), None, 0, 12, *self.setting())
+
+    def script(self) -> Answer:
+        action = [self.chance.gauss(0, 0.1) for _ in range(128)]
+        clip = self.chance.choice(self.clips)
+        return self.visitor.ask("apply_action", [action] * 6, clip, None, 0, *self.setting())
+
+    def place(self) -> Answer:
+        actions = [[self.chance.gauss(0, 0.1) for _ in range(128)] for _ in range(20)]
+        return self.visitor.ask("project", actions, *self.setting())
+
+    def sweep(self) -> Answer:
+        one, other = self.chance.sample(self.clips, 2)
+        return self.visitor.ask("capacity_sweep", one, None, 0, 8, other, None, 0, self.chance.choice(FAMILIES))
+
+    def drive(self) -> Answer:
+        """A drive from a picture, a few steps and one back."""
+        robot = self.chance.choice(("arm", "rover"))
+        place = "the target's first frame"
+        clip = self.chance.choice(self.clips)
+        begun = self.visitor.ask("begin", robot, place, clip, None, 0, *self.setting(), None)
+        if not begun.served:
+            return begun
+        number = (begun.values[2] or {}).get("drive") if isinstance(begun.values[2], dict) else None
+        width = 4 if robot == "arm" else 3
+        for _ in range(4):
+            stepped = self.visitor.ask("step", None, told={"told": [0.01] * width, "drive": number})
+        self.visitor.ask("undo", None, told={"drive": number})
+        return stepped
+
+    def nonsense(self) -> None:
+        handlers = self.visitor.config["dependencies"]
+        one = self.chance.choice([d for d in handlers if d["queue"] is not False and d["backend_fn"]])
+        values = [self.chance.choice(VALUES) for _ in one["inputs"]]
+        self.visitor.ask(one["id"], *values, told=self.chance.choice(TOLD))
+
+
+if __name__ == "__main__":
+    main()

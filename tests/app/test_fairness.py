@@ -1,0 +1,65 @@
+"""Turns in the queue: who came often waits, who came once does not, and nobody fills it alone."""
+
+import asyncio
+from types import SimpleNamespace
+
+import gradio as gr
+import pytest
+
+from app.fairness import FULL, FULL_OF_ONE, WAITING, WAITING_OF_ONE, FairQueue, address_of, queue_fairly
+
+
+def request(address: str, forwarded: str = ""):
+    """As much of a request as the queue looks at."""
+    headers = {"x-forwarded-for": forwarded} if forwarded else {}
+    return SimpleNamespace(client=SimpleNamespace(host=address), headers=headers)
+
+
+@pytest.fixture
+def queue() -> FairQueue:
+    """The queue of a page with one handler."""
+    with gr.Blocks() as page:
+        gr.Button().click(lambda: None, concurrency_limit=1)
+    return queue_fairly(page, concurrency=1)._queue
+
+
+def send(queue: FairQueue, address: str, session: str) -> tuple:
+    """One request."""
+    body = SimpleNamespace(fn_index=0, session_hash=session, event_id=None, request=None, batched=False, data=[])
+    return asyncio.run(queue.push(body, request(address), None))
+
+
+def order(queue: FairQueue) -> list[str]:
+    """Sessions as they get their turns."""
+    out = []
+    while found := queue.get_events():
+        out += [event.session_hash for event in found[0]]
+    return out
+
+
+def test_visitors_take_turns_whoever_sends_more(queue):
+    for address, session in [("1", "greedy")] * 4 + [("2", "late")] * 2 + [("3", "last")]:
+        assert send(queue, address, session)[0]
+    turns = order(queue)
+    assert turns[:3] == ["greedy", "late", "last"] and turns[3:5] == ["greedy", "late"]
+    assert turns == ["greedy", "late", "last", "greedy", "late", "greedy", "greedy"]
+
+
+def test_pages_of_one_address_take_turns_too(queue):
+    for session in ("a", "a", "a", "b"):
+        send(queue, "1", session)
+    assert order(queue) == ["a", "b", "a", "a"]
+
+
+def test_one_address_cannot_fill_the_queue(queue):
+    answers = [send(queue, "1", f"page {i}") for i in range(WAITING_OF_ONE + 3)]
+    assert [a[0] for a in answers] == [True] * WAITING_OF_ONE + [False] * 3
+    assert answers[-1][1:] == (FULL_OF_ONE, "queue_full")
+    others = [send(queue, f"{i}", "x") for i in range(2, 2 + WAITING - WAITING_OF_ONE)]
+    assert all(a[0] for a in others)
+    assert send(queue, "99", "y")[1:] == (FULL, "queue_full")
+
+
+def test_a_proxy_says_whose_request_it_is():
+    assert address_of(request("10.0.0.1")) == "10.0.0.1"
+    assert address_of(request("10.0.0.1", "203.0.113.7, 10.0.0.2")) == "203.0.113.7"
