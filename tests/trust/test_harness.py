@@ -37,3 +37,9 @@ def test_nothing_is_left_of_visitors(tmp_path):
     told = told_by("soak", "--requests", 30, "--warm-up", 10, "--keep", 6, "--out", tmp_path / "told.json")
     assert told["failed though they were good"] == [] and told["HTTP 500"] == 0
     assert told["files left after their time"] == [] and told["decoders left"] == 0 and told["server still runs"]
+
+
+def test_two_processes_find_the_same_to_the_byte(tmp_path):
+    told = told_by("same", "--clips", 2, "--out", tmp_path / "told.json")
+    assert told["different"] == [] and told["latents: compared"] == 18
+    assert all(told[f"{kind}: compared"] >= 3 for kind in ("result", "preview", "library"))
