@@ -26,6 +26,7 @@ from lawm_core.video.opened import GuardedVideo, OpenVideo
 from lawm_core.worlds.lerobot_info import DatasetError, DatasetInfo
 
 OPEN_FILES = 16  # of either kind, kept open at once
+MOST_VALUES = 50_000_000  # of a column in one file: 400 MB as numbers
 CAMERA = "observation.images.camera"  # as our own worlds call theirs
 ACTION, STATE = "action", "observation.state"
 SCENE = "scene_seed"  # our own column of meta/episodes: what `Simulator.reset` made the episode's scene of
@@ -196,6 +197,8 @@ class LeRobotFolder:
             missing = [key for key in needed if key not in there]
             if missing:
                 raise DatasetError(f"{name} has no column {', '.join(missing)}.")
+            if (values := most_values(parquet.read_metadata(path))) > MOST_VALUES:
+                raise DatasetError(f"{name} holds {values} values in a column; at most {MOST_VALUES} can be read.")
             table = parquet.read_table(path, columns=[*needed, *(key for key in others if key in there)])
         except (OSError, pa.ArrowException) as error:
             raise DatasetError(f"{name} cannot be read ({error}).") from error
@@ -233,6 +236,13 @@ class LeRobotFolder:
             self.camera, int(row[f"{key}/chunk_index"]), int(row[f"{key}/file_index"])
         )
         return kept(self.videos, path, lambda: self.open_video(path))
+
+
+def most_values(metadata) -> int:
+    """How many numbers the longest column of a parquet file unfolds to: packed, a few bytes may be billions."""
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    totals = [sum(g.column(c).num_values for g in groups) for c in range(metadata.num_columns)]
+    return max([metadata.num_rows, *totals])
 
 
 def kept(shelf: OrderedDict, path: Path, make):

@@ -286,6 +286,12 @@ def test_broken_folders_are_named(copy, what):
         LeRobotFolder(copy).read(1, 32)
 
 
+def test_a_column_that_unfolds_to_more_than_memory_is_refused_before_it_is_read(copy, monkeypatch):
+    monkeypatch.setattr(lerobot, "MOST_VALUES", 100)  # the actions are two numbers a frame
+    with pytest.raises(DatasetError, match=r"file-000.parquet of copy holds \d+ values in a column; at most 100"):
+        LeRobotFolder(copy).read(1, 32)
+
+
 def test_actions_without_names_are_counted_and_without_a_shape_refused(copy):
     features = json.loads((copy / "meta/info.json").read_text())["features"]
     edit_info(copy, features=features | {"action": {"dtype": "float32", "shape": [2]}})
