@@ -19,7 +19,7 @@ from torch import Tensor
 import lawm_core as lawm
 
 MOST_STEPS = 64  # of a drive: as long as a script may be
-KEPT = 8  # presents that undo comes back to at once; before those it drives again from the start
+KEPT = 3  # presents that undo comes back to at once; before those it drives again from the start
 WORLDS_OPEN = 8  # simulators at once; the longest unused one goes
 SHOWN_ENDS = 5  # of a search: the plan and the best candidates
 PLANNERS = {  # a person waits for them

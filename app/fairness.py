@@ -1,7 +1,8 @@
 """Who comes next: Gradio's queue, but with turns, so that nobody who sends many requests keeps the others waiting.
 
-Requests of one visitor stay in their order. Among visitors the one served longest ago comes first: first by address,
-then by page, for many pages may share an address. Nobody may fill the queue alone.
+Requests of one visitor stay in their order. Among visitors comes first who has waited longest since the last turn, or
+since the request where that is later: first by address, then by page, for many pages may share an address. Nobody may
+fill the queue alone, nor leave answers without end lying about.
 """
 
 from __future__ import annotations
@@ -12,19 +13,26 @@ from time import monotonic
 import fastapi
 import gradio as gr
 from gradio.queueing import Event, Queue
+from gradio.utils import LRUCache
 
 WAITING = 32  # requests at most, of all visitors
-WAITING_OF_ONE = 24  # of one address, so that there is always room for another
+WAITING_OF_ONE = 24  # of one address, so that there is always room for another; of one page, answers not fetched too
 REMEMBERED = 4096  # visitors whose last turn is known
+SESSIONS = 256  # pages for which answers are kept until they fetch them
+NAME_LENGTH = 64  # of a page's session, at most
 
 FULL = "Too many requests are waiting just now. Nothing is lost; try again in a moment."
 FULL_OF_ONE = f"{WAITING_OF_ONE} of your requests are waiting already. Nothing is lost; try again when some are done."
+NO_NAME = f"A session's name has at most {NAME_LENGTH} letters."
 
 
 class FairQueue(Queue):
-    """Takes turns among visitors; refuses with a sentence for people."""
+    """Takes turns among visitors; refuses with a sentence for people.
 
-    def __init__(self, page: gr.Blocks, concurrency: int) -> None:
+    behind_proxy: whether a proxy in front of the page says where requests come from.
+    """
+
+    def __init__(self, page: gr.Blocks, concurrency: int, behind_proxy: bool) -> None:
         super().__init__(
             live_updates=True,
             concurrency_count=page.max_threads,
@@ -33,44 +41,60 @@ class FairQueue(Queue):
             blocks=page,
             default_concurrency_limit=concurrency,
         )
-        self._served: OrderedDict[str, float] = OrderedDict()  # when an address or a page last had its turn
+        self.behind_proxy = behind_proxy
+        self.pending_messages_per_session = LRUCache(SESSIONS)
+        self._served: OrderedDict[tuple[str, str], float] = OrderedDict()  # when an address or a page had its turn
 
     async def push(self, body, request: fastapi.Request, username: str | None) -> tuple:
         """As Gradio's; (False, why, "queue_full") where there is no room."""
-        if self._waiting()[address_of(request)] >= WAITING_OF_ONE:
+        page = body.session_hash or ""
+        if len(page) > NAME_LENGTH:
+            return False, NO_NAME, "error"
+        self._forget_sessions()
+        unread = len(self.pending_event_ids_session.get(page, ()))
+        if max(unread, self._waiting()[self._address(request)]) >= WAITING_OF_ONE:
             return False, FULL_OF_ONE, "queue_full"
         taken, answer, state = await super().push(body, request, username)
         return taken, FULL if state == "queue_full" else answer, state
 
     def get_events(self) -> tuple[list[Event], bool, str] | None:
-        """The next to be run: of every queue the visitor's who had a turn longest ago, in the order they came."""
+        """The next to be run: of every queue the visitor's who has waited longest, in the order they came."""
         for queue in self.event_queue_per_concurrency_id.values():
-            queue.queue.sort(key=self._last_turns)  # stable, so that one visitor's requests keep their order
+            queue.queue.sort(key=self._waiting_since)  # stable, so that one visitor's requests keep their order
         found = super().get_events()
         for event in found[0] if found else ():
-            for name in (address_of(event.request), event.session_hash):
+            for name in self._names(event):
                 self._served[name] = monotonic()
                 self._served.move_to_end(name)
         while len(self._served) > REMEMBERED:
             self._served.popitem(last=False)
         return found
 
-    def _last_turns(self, event: Event) -> tuple[float, float]:
-        return self._served.get(address_of(event.request), 0.0), self._served.get(event.session_hash, 0.0)
+    def _waiting_since(self, event: Event) -> tuple[float, ...]:
+        """By address and by page: the last turn, or when the request came where that is later."""
+        return tuple(max(event.enqueue_time, self._served.get(name, 0.0)) for name in self._names(event))
+
+    def _names(self, event: Event) -> tuple[tuple[str, str], tuple[str, str]]:
+        return ("address", self._address(event.request)), ("page", event.session_hash)
+
+    def _address(self, request: fastapi.Request) -> str:
+        """Where a request comes from."""
+        forwarded = request.headers.get("x-forwarded-for", "").split(",")[0].strip() if self.behind_proxy else ""
+        return forwarded[:NAME_LENGTH] or (request.client.host if request.client else "")
 
     def _waiting(self) -> Counter[str]:
         events = (event for queue in self.event_queue_per_concurrency_id.values() for event in queue.queue)
-        return Counter(address_of(event.request) for event in events)
+        return Counter(self._address(event.request) for event in events)
+
+    def _forget_sessions(self) -> None:
+        """Gradio keeps the names of answers that nobody can fetch any more."""
+        if len(self.pending_event_ids_session) > 2 * SESSIONS:
+            for page in set(self.pending_event_ids_session) - set(self.pending_messages_per_session):
+                del self.pending_event_ids_session[page]
 
 
-def address_of(request: fastapi.Request) -> str:
-    """Where a request comes from, as far as a proxy in front of the page tells."""
-    forwarded = request.headers.get("x-forwarded-for", "").split(",")[0].strip()
-    return forwarded or (request.client.host if request.client else "")
-
-
-def queue_fairly(page: gr.Blocks, concurrency: int) -> gr.Blocks:
+def queue_fairly(page: gr.Blocks, concurrency: int, behind_proxy: bool = False) -> gr.Blocks:
     """The page with this queue in place of Gradio's own."""
     page.queue(api_open=False, max_size=WAITING, default_concurrency_limit=concurrency)  # nobody goes past the queue
-    page._queue = FairQueue(page, concurrency)
+    page._queue = FairQueue(page, concurrency, behind_proxy)
     return page

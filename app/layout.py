@@ -32,10 +32,11 @@ KEEP_SECONDS = 3600
 
 
 def build_page(
-    studio: Studio, first: View | None, curves: list[dict], card: str | None = None, keep_seconds: int = KEEP_SECONDS
-) -> gr.Blocks:
+    studio: Studio, first: View | None, curves: list[dict], card: str | None = None, keep_seconds: int = KEEP_SECONDS,
+    behind_proxy: bool = False,
+) -> gr.Blocks:  # fmt: skip
     """Every tab, in order. `first` is the result that is on the page when it opens; curves: see `app.figures`;
-    keep_seconds: how long uploads and results stay on the disk.
+    keep_seconds: how long uploads and results stay on the disk; behind_proxy: whether a proxy says who asks.
     """
     gr.set_static_paths(static_paths(studio.atlas))
     with gr.Blocks(title=NAME, analytics_enabled=False, delete_cache=(max(1, keep_seconds // 6), keep_seconds)) as page:
@@ -66,7 +67,7 @@ def build_page(
         wire_capacity_tab(sweep, tabs, selection, studio)
         wire_link(page, copy, tabs, selection, action_map, studio, run_transfer)
         build_endpoints(selection, studio)
-    return queue_fairly(page, concurrency=2)
+    return queue_fairly(page, concurrency=2, behind_proxy=behind_proxy)
 
 
 def build_header(studio: Studio) -> gr.Button:

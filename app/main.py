@@ -19,7 +19,7 @@ import gradio as gr  # noqa: E402
 from starlette.middleware import Middleware  # noqa: E402
 
 import lawm_core as lawm  # noqa: E402
-from app.door import UPLOAD_BYTES, Door  # noqa: E402
+from app.door import UPLOAD_BYTES, Door, fetch_no_addresses  # noqa: E402
 from app.figures import read_curves  # noqa: E402
 from app.layout import KEEP_SECONDS, NAME, build_page, read_look  # noqa: E402
 from app.studio import Piece, Studio  # noqa: E402
@@ -46,15 +46,15 @@ def main(arguments: list[str] | None = None) -> int:
     if options.mcp and not find_spec("mcp"):
         print("lawm-explorer: --mcp needs one more package: pip install 'gradio[mcp]'", file=sys.stderr)
         return NO_MCP
-    uploads = tempfile.TemporaryDirectory(prefix="lawm-uploads-")  # of this run alone; it goes with it
-    os.environ.setdefault("GRADIO_TEMP_DIR", uploads.name)
+    uploads = private_folder()
     studio = Studio(model, options.gallery, lawm.fingerprint(options.model), options.library)
     folder = model_folder(options.model)
     curves, card = read_curves(folder / "report" / "report.json"), folder / "card.md"
     card_text = card.read_text(encoding="utf-8") if card.is_file() else None
-    page = build_page(studio, first_result(studio), curves, card_text, options.keep)
-    Sweeper(studio.exports, options.keep)
-    Sweeper(Path(os.environ["GRADIO_TEMP_DIR"]), options.keep, "tmp*")  # Gradio forgets these; the rest it deletes
+    page = build_page(studio, first_result(studio), curves, card_text, options.keep, options.behind_proxy)
+    fetch_no_addresses()
+    Sweeper(studio.exports, options.keep, studio.export_lock)
+    Sweeper(Path(uploads.name), options.keep)  # Gradio deletes what it remembers, and it forgets some
     try:
         return serve(page, studio, options)
     except OSError as error:
@@ -75,8 +75,22 @@ def read_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--library", type=Path, default=library, help="a folder that `lawm_core library` made")
     keep = int(environment("LAWM_KEEP", KEEP_SECONDS))
     parser.add_argument("--keep", type=int, default=keep, help="seconds that uploads and results stay (default 3600)")
+    parser.add_argument(
+        "--behind-proxy", action="store_true", default=bool(environment("SPACE_ID")),
+        help="believe X-Forwarded-For: only where a proxy sets it (default: on a Space)",
+    )  # fmt: skip
     parser.add_argument("--mcp", action="store_true", help="also answer as a server of the Model Context Protocol")
     return parser.parse_args(arguments)
+
+
+def private_folder() -> tempfile.TemporaryDirectory:
+    """Where Gradio puts uploads and results: a folder of this run alone, which goes with it."""
+    place = os.environ.get("GRADIO_TEMP_DIR")
+    if place:
+        Path(place).mkdir(parents=True, exist_ok=True)
+    folder = tempfile.TemporaryDirectory(prefix="lawm-uploads-", dir=place)
+    os.environ["GRADIO_TEMP_DIR"] = folder.name
+    return folder
 
 
 def first_result(studio: Studio) -> View | None:

@@ -94,7 +94,7 @@ class Studio:
         self._oddities: ByteCache[float] = ByteCache(ODDITIES_KEPT)
         self._model_lock = Lock()  # one computation at a time: two would only slow each other down
         self.school = DrivingSchool(model, lock=self._model_lock)
-        self._export_lock = Lock()
+        self.export_lock = Lock()
         self._exports = tempfile.TemporaryDirectory(prefix="lawm-explorer-")
 
     def _open_atlas(self, folder: str | Path | None) -> Atlas | None:
@@ -320,7 +320,7 @@ class Studio:
         folder = self.exports / view.key
         name = f"{plain_stem(view.source.name if view.source else 'script')}-on-{plain_stem(view.target.name)}"
         export = Export(**{kind: folder / f"{name}{end}" for kind, end in EXPORT_ENDS.items()})
-        with self._export_lock:
+        with self.export_lock:
             if all(path.is_file() for path in vars(export).values()):
                 for path in vars(export).values():
                     path.touch()  # somebody wants them still

@@ -11,6 +11,7 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -19,7 +20,7 @@ from safetensors.torch import save_file
 
 from lawm_core.contracts import CheckpointError
 from lawm_core.model import LatentActionModel, ModelConfig
-from lawm_core.schema import build_dataclass, read_json
+from lawm_core.schema import build_dataclass, read_json_file
 
 SHARD_BYTES = 15 * 2**20
 FORMAT = 1
@@ -57,7 +58,9 @@ def load_model(name: str | Path | None = None, device: str | torch.device = "cpu
 
 
 def save_model(model: LatentActionModel, folder: str | Path, half: bool = False) -> Path:
-    """Writes config.json and shards, each file whole or not at all; older shards of the folder go last.
+    """Writes config.json, shards and their sums, each file whole or not at all; older shards of the folder go last.
+
+    Where it is cut off between two names, the sums do not fit the shards, and the mixture is refused.
 
     half: weights in half the bytes (float16; a model comes back in float32), for shipping rather than training on.
     """
@@ -68,15 +71,17 @@ def save_model(model: LatentActionModel, folder: str | Path, half: bool = False)
         tensors |= {name: halved(name, tensors[name]) for name, _ in model.named_parameters()}
     shards = split_shards(tensors)
     names = [f"model-{i + 1:02d}-of-{len(shards):02d}.safetensors" for i in range(len(shards))]
-    (folder / SUMS).unlink(missing_ok=True)  # of the weights that go now
-    for name, shard in zip(names, shards, strict=True):
-        write_tensors(folder / name, shard)
-    write_text(
-        folder / "config.json", json.dumps({"format": FORMAT, **dataclasses.asdict(model.config)}, indent=1) + "\n"
-    )
+    config = json.dumps({"format": FORMAT, **dataclasses.asdict(model.config)}, indent=1) + "\n"
+    with ExitStack() as stack:  # every file is on the disk before the first takes its name
+        sums = ""
+        for name, shard in zip(names, shards, strict=True):
+            part = stack.enter_context(atomic_path(folder / name))
+            save_file(shard, part)
+            sums += f"{sum_of(Path(part))}  {name}\n"
+        for name, text in (("config.json", config), (SUMS, sums)):
+            Path(stack.enter_context(atomic_path(folder / name))).write_text(text, encoding="utf-8")
     for old in set(folder.glob("*.safetensors")) - {folder / n for n in names}:
         old.unlink()
-    write_text(folder / SUMS, "".join(f"{sum_of(folder / name)}  {name}\n" for name in names))
     return folder
 
 
@@ -111,14 +116,14 @@ def find_model(name: str | Path | None) -> Path:
 def read_config(folder: Path) -> ModelConfig:
     """config.json as a ModelConfig; unknown, missing or ill-typed fields are a CheckpointError."""
     try:
-        fields = read_json((folder / "config.json").read_text(encoding="utf-8"))
+        fields = read_json_file(folder / "config.json")
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder.name}/config.json cannot be read as JSON: {error}.") from None
     if not isinstance(fields, dict) or fields.pop("format", None) != FORMAT:
         raise CheckpointError(f"{folder.name}/config.json is not of format {FORMAT}.")
     try:
         return build_dataclass(ModelConfig, fields)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ArithmeticError) as error:
         raise CheckpointError(f"{folder.name}/config.json does not describe a model: {error}") from None
 
 
@@ -151,8 +156,11 @@ def check_fit(folder: Path, config: ModelConfig, shards: Sequence[Path]) -> None
     shapes = {name: shape for shard in shards for name, shape in read_shapes(shard).items()}
     if (most := largest_count(config)) > len(shapes):
         raise CheckpointError(f"{folder.name}/config.json asks for {most} parts; the files hold {len(shapes)} tensors.")
-    with torch.device("meta"):  # shapes without memory
-        sketch = LatentActionModel(config)
+    try:
+        with torch.device("meta"):  # shapes without memory
+            sketch = LatentActionModel(config)
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+        raise CheckpointError(f"{folder.name}/config.json does not describe a model: {error}") from None
     needed = {name: tuple(tensor.shape) for name, tensor in sketch.state_dict().items()}
     for name, shape in shapes.items():
         if name not in needed:

@@ -7,8 +7,10 @@ import json
 import math
 import types
 import typing
+from pathlib import Path
 
 MOST_ITEMS = 65_536  # of a list: nobody fills the memory with a small file
+MOST_BYTES = 16 * 2**20  # of a file of JSON
 MOST_WHOLE = 2**53  # beyond it a whole number has no float of its own
 
 
@@ -18,6 +20,13 @@ def read_json(text: str) -> typing.Any:
         return json.loads(text)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
+
+
+def read_json_file(path: Path) -> typing.Any:
+    """Plain values from a file. Raises OSError where it cannot be read, ValueError where it is too large or no JSON."""
+    if (size := path.stat().st_size) > MOST_BYTES:
+        raise ValueError(f"it is {size >> 20} MiB long; at most {MOST_BYTES >> 20} MiB can be read")
+    return read_json(path.read_text(encoding="utf-8"))
 
 
 def build_dataclass(kind: type, fields: object) -> typing.Any:

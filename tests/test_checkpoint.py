@@ -63,6 +63,29 @@ def test_saving_again_leaves_no_old_shard(tiny_model, tmp_path, monkeypatch):
     load_model(folder)
 
 
+def test_a_save_that_breaks_off_among_its_names_is_refused(tiny_model, tmp_path, monkeypatch):
+    """The shapes of both models are the same: only the sums can tell that they are mixed."""
+    monkeypatch.setattr(checkpoint, "SHARD_BYTES", 20_000)
+    folder = save_model(tiny_model, tmp_path / "tiny")
+    other, named, replace = copy.deepcopy(tiny_model), [], checkpoint.os.replace
+    with torch.no_grad():
+        for weight in other.parameters():
+            weight += 1
+
+    def break_off(*paths):
+        named.append(paths)
+        if len(named) > 3:
+            raise KeyboardInterrupt
+        replace(*paths)
+
+    monkeypatch.setattr(checkpoint.os, "replace", break_off)
+    with pytest.raises(KeyboardInterrupt):
+        save_model(other, folder)
+    monkeypatch.undo()
+    with pytest.raises(CheckpointError, match="SHA256SUMS"):
+        load_model(folder)
+
+
 def test_a_failed_write_leaves_the_file_as_it_was(tmp_path):
     path = tmp_path / "card.txt"
     checkpoint.write_text(path, "old")
@@ -188,6 +211,8 @@ def test_damage_shows_in_the_sums(folder, damage, reason):
         (config(encoder={"frame_size": 30}), "multiple"),
         (config(families={}), "at least one family"),
         (config(encoder={"depth": 60_000}), "60000 parts"),
+        (config(encoder={"patch_size": 0}), "does not describe a model"),
+        (config(encoder={"cells": 0}), "does not describe a model"),
     ],
 )
 def test_damage_is_refused_with_its_reason(folder, damage, reason):

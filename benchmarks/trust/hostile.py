@@ -31,7 +31,8 @@ from benchmarks.trust.visitor import UPLOAD, Visitor
 
 BOMBS = ("bomb_", "ten_hours", "lie_sample_count", "thousand_fps", "lie_size_30000", "lie_duration")
 GOOD = ROOT / "assets" / "gallery" / "ball-hops.mp4"
-FEWEST_WORDS = 4  # of a reason
+FEWEST_WORDS = 5  # of a reason
+OUR_FAULT = "Something went wrong on our side"  # what the page says where none of its reasons fits
 
 
 def main() -> None:
@@ -65,7 +66,7 @@ def bring_all(server: Server, folder: Path, cases: list[dict]) -> dict[str, obje
             end, why = open_file(visitor, folder / case["file"])
             seconds.append(time.monotonic() - start)
             ends[end] += 1
-            if case["expect"] not in ("either", end) or (end == "refuse" and len(why.split()) < FEWEST_WORDS):
+            if not is_answer(end, why) or case["expect"] not in ("either", end):
                 wrong.append(f"{case['file']}: {end}, {why}")
             if case["file"].startswith(BOMBS):
                 bombs.append(seconds[-1])
@@ -81,11 +82,16 @@ def bring_all(server: Server, folder: Path, cases: list[dict]) -> dict[str, obje
     }  # fmt: skip
 
 
+def is_answer(end: str, why: str) -> bool:
+    """Whether an end is one that a file may come to: frames, or a refusal that gives a reason."""
+    return end == "frames" or (end == "refuse" and len(why.split()) >= FEWEST_WORDS and OUR_FAULT not in why)
+
+
 def open_file(visitor: Visitor, path: Path) -> tuple[str, str]:
     """How a file fares: `frames`, `refuse` or what else, and what was said."""
     file = visitor.upload(path)
     if file is None:
-        return "refuse", f"{path.name} was not taken as an upload"
+        return "not taken as an upload", f"{visitor.statuses}"
     opened = visitor.ask("open_upload", file)
     if not opened.served:
         return ("refuse" if opened.status == 200 else f"failed with {opened.status}"), opened.refusal
@@ -106,7 +112,7 @@ def isolate(server: Server, rounds: int) -> dict[str, object]:
             end, why = open_file(visitor, GOOD)
             slowest = max(slowest, time.monotonic() - start)
         # One retry may have saved it; otherwise there is a sentence.
-        answered += bool(struck_pids) and (end == "frames" or len(why.split()) >= FEWEST_WORDS)
+        answered += bool(struck_pids) and is_answer(end, why)
         next_answered += open_file(visitor, GOOD)[0] == "frames"
     visitor.close()
     return {

@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
-SAVE = "state.safetensors"
+SAVE, PROGRESS = "state.safetensors", "progress.json"
 STARTING = 60.0  # seconds that a child may take until its first save of its own
 
 
@@ -83,20 +83,27 @@ def measure(folder: Path, kills: int, steps: int, seed: int) -> dict[str, int | 
             time.sleep(chance.uniform(0, 1.0))
         else:
             wait_for_a_save(stopped, process)
+        if process.poll() is not None:
+            break  # it came to its end on its own
         process.send_signal(signal.SIGKILL)
         process.wait()
         done += 1
-        in_save += any(stopped.glob(f".{SAVE}.*"))
+        in_save += bool(half_written(stopped))
         step = read_step(stopped)
         lost += step is None or step < last
         last = max(last, -1 if step is None else step)
     start(stopped, steps).wait()
     same = (straight / SAVE).read_bytes() == (stopped / SAVE).read_bytes()
-    left = len(list(stopped.glob(f".{SAVE}.*")))
+    left = len(half_written(stopped))
     return {
         "deaths": done, "deaths within a save": in_save, "saves lost or broken": lost,
         "ends as the undisturbed run, to the byte": same, "half-written files left": left,
     }  # fmt: skip
+
+
+def half_written(folder: Path) -> list[Path]:
+    """What a save that was cut off has left."""
+    return [path for name in (SAVE, PROGRESS) for path in folder.glob(f".{name}.*")]
 
 
 def start(folder: Path, steps: int) -> subprocess.Popen:
@@ -119,7 +126,7 @@ def saved_anew(folder: Path, process: subprocess.Popen) -> bool:
 
 def wait_for_a_save(folder: Path, process: subprocess.Popen) -> None:
     """Returns while a save is being written, or where the child has ended."""
-    while process.poll() is None and not any(folder.glob(f".{SAVE}.*")):
+    while process.poll() is None and not half_written(folder):
         time.sleep(0.0005)
 
 

@@ -51,7 +51,7 @@ def main() -> None:
         figures["files left after their time"] = [str(p.relative_to(server.folder)) for p in sorted(left)]
         figures["decoders left"] = len(server.children())
         figures["server still runs"] = server.alive()
-        figures["tracebacks in the log"] = server.log.count("Traceback")
+        figures["refused at the door, malformed"] = server.log.count("refused with 400")
     for name, value in figures.items():
         print(f"{name:<45} {value:.3f}" if isinstance(value, float) else f"{name:<45} {value}")
     if given.out:
@@ -176,14 +176,17 @@ class Day:
         place = "the target's first frame"
         clip = self.chance.choice(self.clips)
         begun = self.visitor.ask("begin", robot, place, clip, None, 0, *self.setting(), None)
-        if not begun.served:
+        if refusal_of(begun):
             return begun
         number = (begun.values[2] or {}).get("drive") if isinstance(begun.values[2], dict) else None
         width = 4 if robot == "arm" else 3
         for _ in range(4):
             stepped = self.visitor.ask("step", None, told={"told": [0.01] * width, "drive": number})
-        self.visitor.ask("undo", None, told={"drive": number})
-        return stepped
+            if refusal_of(stepped):
+                return stepped
+        undone = self.visitor.ask("undo", None, told={"drive": number})
+        at = undone.values[2].get("steps") if undone.served and isinstance(undone.values[2], dict) else None
+        return undone if at == 3 else Answer(status=undone.status, refusal=f"after 4 steps and one back: {at}")
 
     def nonsense(self) -> None:
         handlers = self.visitor.config["dependencies"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections import Counter
 from dataclasses import dataclass, field
@@ -16,7 +17,9 @@ PATIENCE = 120.0  # seconds that an answer may take
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What came of a request: its values, or why there are none. status: of HTTP, of the request itself."""
+    """What came of a request: its values, or why there are none. status: of HTTP, of the request itself; 0 where the
+    answer to one that was taken never came.
+    """
 
     status: int
     values: list = field(default_factory=list)
@@ -82,16 +85,19 @@ class Visitor:
 
     def _answer(self, event: str) -> Answer:
         """Waits for what becomes of an event."""
+        end = time.monotonic() + PATIENCE  # the page's heartbeat keeps the line open for ever
         with self.client.stream("GET", f"/gradio_api/queue/data?session_hash={self.session}") as stream:
             self._note(stream)
             for line in stream.iter_lines():
+                if time.monotonic() > end:
+                    break
                 said = json.loads(line[5:]) if line.startswith("data:") else {}
                 if said.get("msg") == "process_completed" and said.get("event_id") == event:
                     output = said.get("output") or {}
                     if said.get("success"):
                         return Answer(status=200, values=output.get("data", []))
                     return Answer(status=200, refusal=output.get("error") or "nothing said")
-        return Answer(status=200, refusal="the answer never came")
+        return Answer(status=0, refusal="the answer never came")
 
     def _note(self, response: httpx.Response) -> httpx.Response:
         self.statuses[response.status_code] += 1

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from lawm_core.contracts import CheckpointError
-from lawm_core.schema import build_dataclass, read_json
+from lawm_core.schema import build_dataclass, read_json_file
 
 FORMAT = 1
 # What library.safetensors holds, and the shape after P; None: any width.
@@ -45,6 +45,10 @@ class LibraryClip:
     name: str
     frames: int
     first_thumb: int
+
+    def __post_init__(self) -> None:
+        if Path(self.name).name != self.name:
+            raise ValueError(f"{self.name!r} is not a plain file name")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +128,7 @@ def load_library(folder: str | Path) -> ActionLibrary:
     """A library from disk. CheckpointError says what is missing or does not fit."""
     folder = Path(folder)
     try:
-        fields = read_json((folder / "library.json").read_text(encoding="utf-8"))
+        fields = read_json_file(folder / "library.json")
         if not isinstance(fields, dict) or fields.pop("format", None) != FORMAT:
             raise ValueError(f"it is not of format {FORMAT}")
         index = build_dataclass(LibraryIndex, fields)

@@ -21,6 +21,8 @@ from lawm_core.training.batches import PairSource
 from lawm_core.training.losses import Objective
 from lawm_core.training.optimizers import OptimizerConfig, build_optimizers, learning_rate_scale
 
+STATE, PROGRESS = "state.safetensors", "progress.json"
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerConfig:
@@ -56,8 +58,9 @@ class Trainer:
         self.optimizers = build_optimizers(self.module, config.optimizer)
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        for part in self.folder.glob(".*.safetensors.*"):  # of a run that was killed while it saved
-            part.unlink()
+        for name in (STATE, PROGRESS):
+            for part in self.folder.glob(f".{name}.*"):  # of a run that was killed while it saved
+                part.unlink()
         self.step = 0
         self._stopping = False
 
@@ -124,14 +127,12 @@ class Trainer:
                 for slot, value in slots.items():
                     tensors[f"optimizer.{i}.{index}.{slot}"] = torch.as_tensor(value).detach().cpu().contiguous()
         tensors["step"] = torch.tensor(self.step)
-        write_tensors(self.folder / "state.safetensors", tensors)
-        write_text(
-            self.folder / "progress.json", json.dumps({"step": self.step, "config": asdict(self.config)}, indent=1)
-        )
+        write_tensors(self.folder / STATE, tensors)
+        write_text(self.folder / PROGRESS, json.dumps({"step": self.step, "config": asdict(self.config)}, indent=1))
 
     def resume(self) -> bool:
         """Continues from the folder's last save; False if there is none. CheckpointError if it is not of this run."""
-        path = self.folder / "state.safetensors"
+        path = self.folder / STATE
         if not path.is_file():
             return False
         try:

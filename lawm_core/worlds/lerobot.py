@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,8 @@ from lawm_core.worlds.lerobot_info import DatasetError, DatasetInfo
 
 OPEN_FILES = 16  # of either kind, kept open at once
 MOST_VALUES = 50_000_000  # of a column in one file: 400 MB as numbers
+MOST_EPISODES = 200_000  # and tasks, in one file
+MOST_LETTERS = 1000  # of a task that are read
 CAMERA = "observation.images.camera"  # as our own worlds call theirs
 ACTION, STATE = "action", "observation.state"
 SCENE = "scene_seed"  # our own column of meta/episodes: what `Simulator.reset` made the episode's scene of
@@ -167,13 +170,9 @@ class LeRobotFolder:
             "episode_index", "length", "data/chunk_index", "data/file_index", "dataset_from_index",
             f"{video}/chunk_index", f"{video}/file_index", f"{video}/from_timestamp",
         ]  # fmt: skip
-        columns = [self._columns(path, needed, (SCENE,)) for path in files]
+        columns = [self._columns(path, needed, (SCENE,), MOST_EPISODES) for path in files]
         for path, of_file in zip(files, columns, strict=True):
-            for key in needed:
-                plain = np.issubdtype(of_file[key].dtype, np.number) and of_file[key].ndim == 1
-                if not plain or not np.isfinite(of_file[key]).all() or (of_file[key] < 0).any():
-                    name = f"{path.relative_to(self.folder)} of {self.folder.name}"
-                    raise DatasetError(f"column {key} of {name} holds values that are not numbers of 0 or more.")
+            self._demand_numbers(path, of_file, of_file)
         rows = [{k: c[k][i] for k in c} for c in columns for i in range(len(c["length"]))]
         return sorted(rows, key=lambda row: int(row["episode_index"]))
 
@@ -182,11 +181,22 @@ class LeRobotFolder:
         path = self.folder / "meta" / "tasks.parquet"
         if not path.is_file():
             return {}
-        columns = self._columns(path, ["task_index"], ("task", "__index_level_0__"))
+        columns = self._columns(path, ["task_index"], ("task", "__index_level_0__"), MOST_EPISODES)
+        self._demand_numbers(path, columns, ["task_index"])
         text = next((v for k, v in columns.items() if k != "task_index"), None)
         return {} if text is None else dict(zip(map(int, columns["task_index"]), map(str, text), strict=True))
 
-    def _columns(self, path: Path, needed: list[str], others: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
+    def _demand_numbers(self, path: Path, columns: dict[str, np.ndarray], keys: Iterable[str]) -> None:
+        """Raises DatasetError where a column is not a number of 0 or more a row."""
+        for key in keys:
+            plain = np.issubdtype(columns[key].dtype, np.number) and columns[key].ndim == 1
+            if not plain or not np.isfinite(columns[key]).all() or (columns[key] < 0).any():
+                name = f"{path.relative_to(self.folder)} of {self.folder.name}"
+                raise DatasetError(f"column {key} of {name} holds values that are not numbers of 0 or more.")
+
+    def _columns(
+        self, path: Path, needed: list[str], others: tuple[str, ...] = (), most_rows: int | None = None
+    ) -> dict[str, np.ndarray]:
         """Columns of a parquet file as arrays, lists of numbers as rows; of `others`, those that are there."""
         import pyarrow as pa
         import pyarrow.parquet as parquet
@@ -197,9 +207,14 @@ class LeRobotFolder:
             missing = [key for key in needed if key not in there]
             if missing:
                 raise DatasetError(f"{name} has no column {', '.join(missing)}.")
-            if (values := most_values(parquet.read_metadata(path))) > MOST_VALUES:
-                raise DatasetError(f"{name} holds {values} values in a column; at most {MOST_VALUES} can be read.")
-            table = parquet.read_table(path, columns=[*needed, *(key for key in others if key in there)])
+            about, most_rows = parquet.read_metadata(path), most_rows or MOST_VALUES
+            if about.num_rows > most_rows or most_values(about) > MOST_VALUES:
+                raise DatasetError(
+                    f"{name} holds {about.num_rows} rows and {most_values(about)} values in a column; at most "
+                    f"{most_rows} and {MOST_VALUES} can be read."
+                )
+            wanted = [*needed, *(key for key in others if key in there)]
+            table = parquet.read_table(path, columns=wanted, read_dictionary=wanted)  # texts stay folded
         except (OSError, pa.ArrowException) as error:
             raise DatasetError(f"{name} cannot be read ({error}).") from error
         return {key: as_array(table.column(key), f"column {key} of {name}") for key in table.column_names}
@@ -213,7 +228,7 @@ class LeRobotFolder:
         """The rows of one episode, checked against what the folder says of it."""
         path = self.folder / self.info.data_file(int(row["data/chunk_index"]), int(row["data/file_index"]))
         keys = ["episode_index", "index", ACTION, *((STATE,) if self.has_state else ())]
-        table = kept(self.tables, path, lambda: self._columns(path, keys, ("task_index",)))
+        table = kept(self.tables, path, lambda: self._rows_of(path, keys))
         episode = int(row["episode_index"])
         of_X = np.flatnonzero(table["episode_index"] == episode)
         if len(of_X) != int(row["length"]):
@@ -229,6 +244,12 @@ class LeRobotFolder:
                 )
             part[key] = part[key].reshape(len(of_X), -1).astype(np.float64)  # one number a frame comes without brackets
         return part
+
+    def _rows_of(self, path: Path, keys: list[str]) -> dict[str, np.ndarray]:
+        """The table of a data file."""
+        columns = self._columns(path, keys, ("task_index",))
+        self._demand_numbers(path, columns, [key for key in columns if key not in (ACTION, STATE)])
+        return columns
 
     def _video(self, row: dict) -> OpenVideo | GuardedVideo:
         key = f"videos/{self.camera}"
@@ -258,15 +279,24 @@ def kept(shelf: OrderedDict, path: Path, make):
 
 
 def as_array(column, name: str) -> np.ndarray:
-    """A parquet column as (X,), or (X, K) where each row is a list of K."""
+    """A parquet column as (X,), or (X, K) where each row is a list of K numbers."""
     import pyarrow as pa
+    import pyarrow.compute as compute
 
-    if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type):
-        rows = column.to_pylist()
-        if len({len(row) if row is not None else -1 for row in rows}) > 1:
-            raise DatasetError(f"{name} has rows of different lengths.")
-        return np.array(rows)
-    return column.to_numpy()
+    if pa.types.is_dictionary(column.type):  # a few long texts may stand for many rows
+        short = [
+            pa.DictionaryArray.from_arrays(
+                chunk.indices, compute.utf8_slice_codeunits(chunk.dictionary, 0, MOST_LETTERS)
+            )
+            for chunk in column.chunks
+        ]
+        return np.concatenate([chunk.dictionary_decode().to_numpy(zero_copy_only=False) for chunk in short] or [[]])
+    if not (pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type)):
+        return column.to_numpy()
+    if column.null_count or len(widths := set(compute.list_value_length(column).unique().to_pylist())) > 1:
+        raise DatasetError(f"{name} has rows of different lengths.")
+    flat = np.concatenate([chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks] or [np.zeros(0)])
+    return flat.reshape(len(column), max(widths, default=0))
 
 
 def sampled(value_TK: np.ndarray, at_X: np.ndarray) -> np.ndarray:

@@ -10,9 +10,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from lawm_core.schema import read_json, shown
+from lawm_core.schema import read_json_file, shown
 
-MOST_BYTES = 16 * 2**20  # of info.json
 MOST_RATE = 1000.0  # frames a second
 MOST_NUMBERS = 4096  # of an action
 PLACE = re.compile(r"\{(video_key|chunk_index|file_index)(?::0?[1-9]?d)?\}")  # what a template may hold
@@ -96,9 +95,7 @@ def read_fields(folder: Path) -> dict:
     """info.json of a folder of version 3 as plain values."""
     path = folder / "meta" / "info.json"
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise DatasetError(f"meta/info.json of {folder.name} is larger than {MOST_BYTES >> 20} MiB.")
-        fields = read_json(path.read_text(encoding="utf-8"))
+        fields = read_json_file(path)
     except FileNotFoundError:
         raise DatasetError(f"{folder} holds no meta/info.json; a LeRobotDataset v3.0 folder is needed.") from None
     except (OSError, ValueError) as error:

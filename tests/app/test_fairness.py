@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 
-from app.fairness import FULL, FULL_OF_ONE, WAITING, WAITING_OF_ONE, FairQueue, address_of, queue_fairly
+from app.fairness import FULL, FULL_OF_ONE, NAME_LENGTH, WAITING, WAITING_OF_ONE, FairQueue, queue_fairly
 
 
 def request(address: str, forwarded: str = ""):
@@ -60,6 +60,37 @@ def test_one_address_cannot_fill_the_queue(queue):
     assert send(queue, "99", "y")[1:] == (FULL, "queue_full")
 
 
-def test_a_proxy_says_whose_request_it_is():
-    assert address_of(request("10.0.0.1")) == "10.0.0.1"
-    assert address_of(request("10.0.0.1", "203.0.113.7, 10.0.0.2")) == "203.0.113.7"
+def test_who_comes_back_does_not_come_before_one_who_waits_already(queue):
+    send(queue, "1", "a")
+    queue.get_events()
+    for address, session in (("2", "b"), ("1", "a")):
+        send(queue, address, session)
+    assert order(queue) == ["b", "a"]
+
+
+def test_a_page_cannot_be_named_after_an_address_to_spoil_its_turn(queue):
+    for session in ("2", "2", "2"):
+        send(queue, "1", session)
+        queue.get_events()
+    for address, session in (("2", "x"), ("3", "y")):
+        send(queue, address, session)
+    assert order(queue) == ["x", "y"]
+
+
+def test_answers_that_nobody_fetches_do_not_pile_up(queue):
+    for i in range(WAITING_OF_ONE):
+        assert send(queue, f"{i}", "silent")[0]
+        queue.get_events()
+    assert send(queue, "99", "silent") == (False, FULL_OF_ONE, "queue_full")
+
+
+def test_a_session_has_a_short_name(queue):
+    taken, why, state = send(queue, "1", "x" * (NAME_LENGTH + 1))
+    assert not taken and str(NAME_LENGTH) in why and state == "error"
+
+
+def test_a_proxy_is_believed_only_where_there_is_one(queue):
+    told = request("10.0.0.1", "203.0.113.7, 10.0.0.2")
+    assert queue._address(told) == "10.0.0.1"
+    queue.behind_proxy = True
+    assert queue._address(told) == "203.0.113.7" and queue._address(request("10.0.0.1")) == "10.0.0.1"

@@ -28,7 +28,7 @@ def test_hostile_files_never_stop_the_app(tmp_path):
 
 def test_a_crowd_is_served_in_turn_and_to_the_byte(tmp_path):
     told = told_by("crowd", "--people", 4, "--each", 2, "--burst", 40, "--out", tmp_path / "told.json")
-    assert told["requests"] == 8 and told["errors"] == [] and told["films that differ from a lonely visitor's"] == 0
+    assert told["requests"] == 8 and told["errors"] == [] and told["films that differ"] == 0
     assert told["taken"] + told["turned away with a sentence"] == 40 and told["turned away with a sentence"] > 0
     assert told["another visitor is served all the same"] and told["server still runs"]
 

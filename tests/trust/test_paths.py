@@ -5,7 +5,9 @@ import threading
 from pathlib import Path
 
 import pytest
+from gradio import processing_utils
 
+from app.door import UNUSED, fetch_no_addresses
 from benchmarks.trust.strange import ROUTES, SECRET, TELLING
 
 FIRST_BYTES = 65536
@@ -77,6 +79,36 @@ def test_no_address_in_a_request_is_fetched(visitor, bait):
     visitor.get(f"/gradio_api/proxy={address}")
     visitor.get(f"/gradio_api/file={address}")
     assert visits == []
+
+
+def test_no_public_address_is_asked_for_either(visitor):
+    """Gradio refuses private addresses by itself, so the law needs one of the world outside: it is refused unread."""
+    address = "https://example.com/clip.mp4"
+    video = {"path": address, "url": address, "meta": {"_type": "gradio.FileData"}}
+    assert not visitor.ask("infer_actions", "upload", video, 0, 6, "noisy", 1.0).served
+    for route in ("/gradio_api/file=", "/gradio_api/file/"):
+        assert visitor.get(route + address).status_code == 404
+
+
+def test_fetching_is_switched_off_for_every_address():
+    fetch = processing_utils.async_ssrf_protected_download
+    try:
+        fetch_no_addresses()
+        with pytest.raises(ValueError, match="upload the file itself"):
+            processing_utils.ssrf_protected_download("https://example.com/clip.mp4", "/tmp")
+    finally:
+        processing_utils.async_ssrf_protected_download = fetch
+
+
+@pytest.mark.parametrize("name", UNUSED)
+def test_parts_that_the_page_does_not_use_are_closed(visitor, name):
+    for answer in (visitor.get(f"/gradio_api/{name}"), visitor.post(f"/gradio_api/{name}", files={"file": b"x"})):
+        assert answer.status_code == 404 and "nothing here" in answer.text
+
+
+def test_headers_and_forms_of_no_sense_are_refused(visitor):
+    assert visitor.get("/config", headers={"x-forwarded-host": "a:b"}).status_code < 500
+    assert visitor.post("/gradio_api/upload?upload_id=x", files={"files": (None, "text")}).status_code < 500
 
 
 def test_a_path_on_the_server_is_no_upload(visitor, server):

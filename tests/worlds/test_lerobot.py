@@ -288,8 +288,17 @@ def test_broken_folders_are_named(copy, what):
 
 def test_a_column_that_unfolds_to_more_than_memory_is_refused_before_it_is_read(copy, monkeypatch):
     monkeypatch.setattr(lerobot, "MOST_VALUES", 20)
-    with pytest.raises(DatasetError, match=r"file-000.parquet of copy holds \d+ values in a column; at most 20"):
+    with pytest.raises(DatasetError, match=r"file-000.parquet of copy holds \d+ rows and \d+ values in a column; at most 20"):
         LeRobotFolder(copy).read(1, 32)
+
+
+def test_long_tasks_are_cut_and_numbers_that_are_none_are_named(copy):
+    tasks = copy / "meta/tasks.parquet"
+    rewrite(tasks, task=lambda rows: ["go " * 100_000 for _ in rows])
+    assert len(LeRobotFolder(copy).read(0, 32).task) == lerobot.MOST_LETTERS
+    rewrite(tasks, task_index=lambda rows: [None for _ in rows])
+    with pytest.raises(DatasetError, match=r"column task_index of meta/tasks.parquet"):
+        LeRobotFolder(copy)
 
 
 def test_actions_without_names_are_counted_and_without_a_shape_refused(copy):
