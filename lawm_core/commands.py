@@ -208,7 +208,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
     """Measures and writes OUT/report.json, .md and .html; a line a figure goes to stdout."""
     from lawm_core.checkpoint import fingerprint
     from lawm_core.evaluation.bench import QUICK, SuiteConfig
-    from lawm_core.evaluation.report import write_report
+    from lawm_core.evaluation.report import read_report, write_report
     from lawm_core.evaluation.suites import run_suites, suites_for
     from lawm_core.training.baselines import load_baselines
     from lawm_core.worlds.clips import open_world
@@ -223,10 +223,12 @@ def run_evaluate(options: argparse.Namespace) -> None:
     labelled = dict(open_labelled(folder, options, model) for folder in options.labels)
     names = suites_for(labelled) if options.suite == "all" else options.suite.split(",")
     rivals = {name: load_baselines(options.baselines, name) for name in labelled if options.baselines}
-    start = time.monotonic()
-    results = run_suites(model, world, config, names, None if options.quiet else show_progress, labelled, rivals)
     about = {"name": model.name, "fingerprint": fingerprint(options.model), "weights": model.parameter_count()}
     data = {"split": options.split, "videos": len(world.clips), "frames_per_second": model.frames_per_second}
+    if options.add:
+        read_report(options.out, {"model": about, "data": data})  # before an hour of measuring, not after it
+    start = time.monotonic()
+    results = run_suites(model, world, config, names, None if options.quiet else show_progress, labelled, rivals)
     write_report(options.out, about, data, config, results, options.add)
     for suite, result in results.items():
         for score in result.scores:

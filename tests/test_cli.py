@@ -129,6 +129,16 @@ def test_evaluate_writes_a_report_of_the_suites_asked_for(model_folder, videos, 
     assert main([*whole, "--suite", "cycle"]) == 2 and "13 frames" in capsys.readouterr().err
 
 
+def test_a_report_that_cannot_be_added_to_is_refused_before_anything_is_measured(
+    model_folder, videos, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("lawm_core.evaluation.suites.run_suites", None)
+    (tmp_path / "report.json").write_text('{"model": "another"}')
+    arguments = ["evaluate", "--model", model_folder, "--data", str(Path(videos[0]).parent), "--split", "train"]
+    arguments += ["--cache", str(tmp_path / "cache"), "--quick", "--quiet", "--out", str(tmp_path), "--add"]
+    assert main(arguments) == 2 and "not a report that can be added to" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("change", "code", "words"),
     [
