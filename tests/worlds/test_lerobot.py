@@ -288,9 +288,7 @@ def test_broken_folders_are_named(copy, what):
 
 def test_a_column_that_unfolds_to_more_than_memory_is_refused_before_it_is_read(copy, monkeypatch):
     monkeypatch.setattr(lerobot, "MOST_VALUES", 20)
-    with pytest.raises(
-        DatasetError, match=r"of copy holds \d+ rows and \d+ values in a column; at most 20"
-    ):
+    with pytest.raises(DatasetError, match=r"of copy holds \d+ rows and \d+ values in a column; at most 20"):
         LeRobotFolder(copy).read(1, 32)
 
 
