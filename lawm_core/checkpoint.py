@@ -202,10 +202,9 @@ def fill(model: LatentActionModel, shards: Sequence[Path]) -> None:
         try:
             with safe_open(shard, framework="pt") as tensors:
                 for name in tensors.keys():
-                    tensor = tensors.get_tensor(name)
-                    if not tensor.isfinite().all():
+                    place[name].copy_(tensors.get_tensor(name))
+                    if not place[name].sum(dtype=torch.float64).isfinite():  # far quicker than one by one
                         raise CheckpointError(f"{shard.name}: {name} holds numbers that are not finite.")
-                    place[name].copy_(tensor)
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{shard.name} cannot be read: {error}.") from None
 

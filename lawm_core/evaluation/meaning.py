@@ -46,12 +46,14 @@ def read_motion(model: LatentActionModel, before_XND: Tensor, after_XND: Tensor,
     # What it reads where nothing moves is its own habit, and does not count.
     flows = [reader(b, a)[1] - reader(b, b)[1] for b, a in pairs]
     # The reader says where content came from, in cells; it moved the other way.
-    flow_XY = -torch.cat(flows).float().flatten(1) / (encoder.grid * encoder.cells)
-    basis_Y4 = camera_motions(encoder.grid, flow_XY.device)
+    flow_XY = -torch.cat(flows).flatten(1).cpu() / (encoder.grid * encoder.cells)
+    # In double precision: the solver's last digits depend on where in memory its numbers lie, and must not show.
+    flow_XY, basis_Y4 = flow_XY.double(), camera_motions(encoder.grid).double()
     motion_X4 = torch.linalg.lstsq(basis_Y4, flow_XY.T).solution.T
     left_XY = flow_XY - motion_X4 @ basis_Y4.T
     share_X = left_XY.square().sum(dim=1) / flow_XY.square().sum(dim=1).clamp_min(1e-9)
     speed_X = flow_XY.square().mean(dim=1).mul(2).sqrt()
+    motion_X4, share_X, speed_X = motion_X4.float(), share_X.float(), speed_X.float()
     return Motion(motion_X4[:, :2], motion_X4[:, 2], motion_X4[:, 3], share_X, speed_X)
 
 

@@ -1,11 +1,8 @@
 """A visitor who finds the page full is told so, keeps what is on the page, and is served a moment later."""
 
-import pytest
-
 from benchmarks.trust.visitor import Visitor
-from tests.browser.conftest import WAIT_MILLISECONDS, browser  # noqa: F401 - a fixture
+from tests.browser.conftest import WAIT_MILLISECONDS
 
-pytestmark = pytest.mark.browser
 RESULT = "#lanes .lanes"
 
 
@@ -19,13 +16,13 @@ def fill(visitor: Visitor, requests: int) -> int:
     return taken
 
 
-def test_a_full_queue_is_a_message_and_nothing_is_lost(server, browser):  # noqa: F811
+def test_a_full_queue_is_a_message_and_nothing_is_lost(address, browser):
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.set_default_timeout(WAIT_MILLISECONDS)
-    page.goto(server.address)
+    page.goto(address)
     page.wait_for_selector("#lanes [data-result]", state="attached")
     before = page.get_attribute(RESULT, "data-result")
-    greedy = Visitor(server.address)
+    greedy = Visitor(address)
     assert 0 < fill(greedy, 40) < 40
     page.click("#pairs .choice:nth-child(2)")
     toast = page.wait_for_selector(".toast-body")
