@@ -12,7 +12,6 @@ Needs the packages of requirements-dev.txt and Chromium.
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import statistics
 import sys
@@ -28,6 +27,7 @@ from playwright.sync_api import Page, sync_playwright
 
 import lawm_core as lawm
 from benchmarks.serving import served
+from benchmarks.telling import tell
 from lawm_core.evaluation.librarian import write_library
 from tests.browser.conftest import find_chromium
 
@@ -188,10 +188,7 @@ def main() -> None:
                 figures[f"{given.points} points drawn, s"] = open_map(page, given.points)
                 figures[f"{given.points} points, lasso to frames, s"] = measure_lasso(page)
         browser.close()
-    for name, value in figures.items():
-        print(f"{name:<45} {value:.3f}")
-    if given.out:
-        given.out.write_text(json.dumps(figures, indent=1) + "\n")
+    tell(figures, given.out)
 
 
 if __name__ == "__main__":

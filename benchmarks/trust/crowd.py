@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import random
 import statistics
 import sys
@@ -29,6 +28,7 @@ from gradio_client import Client
 
 from benchmarks.page import percentile
 from benchmarks.serving import Server, served
+from benchmarks.telling import tell
 from benchmarks.trust.visitor import Visitor
 
 CLIPS = ("ball-hops.mp4", "balloon-roams.mp4", "sea-pan.mp4", "dunes-pan.mp4")
@@ -56,10 +56,7 @@ def main() -> None:
         figures = measure_crowd(server, given.people, given.each, wishes)
         figures |= measure_burst(server, given.burst, wishes)
         figures["server still runs"] = server.alive()
-    for name, value in figures.items():
-        print(f"{name:<50} {value:.3f}" if isinstance(value, float) else f"{name:<50} {value}")
-    if given.out:
-        given.out.write_text(json.dumps(figures, indent=1) + "\n")
+    tell(figures, given.out)
 
 
 def measure_crowd(server: Server, people: int, each: int, wishes: list[tuple]) -> dict[str, object]:

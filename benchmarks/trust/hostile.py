@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -27,6 +28,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.page import percentile
 from benchmarks.serving import Server, memory_of, served
+from benchmarks.telling import tell
 from benchmarks.trust.visitor import UPLOAD, Visitor
 
 BOMBS = ("bomb_", "ten_hours", "lie_sample_count", "thousand_fps", "lie_size_30000", "lie_duration")
@@ -47,10 +49,7 @@ def main() -> None:
         figures = bring_all(server, given.cases, cases) | isolate(server, given.isolation)
         figures["server still runs"] = server.alive()
         figures["decoders left"] = len(server.children())
-    for name, value in figures.items():
-        print(f"{name:<45} {value:.3f}" if isinstance(value, float) else f"{name:<45} {value}")
-    if given.out:
-        given.out.write_text(json.dumps(figures, indent=1) + "\n")
+    tell(figures, given.out)
 
 
 def bring_all(server: Server, folder: Path, cases: list[dict]) -> dict[str, object]:
@@ -123,39 +122,45 @@ def isolate(server: Server, rounds: int) -> dict[str, object]:
 
 @contextmanager
 def watched(server: Server):
-    """The most memory of any child, looked at often: most["child"] in bytes."""
-    most, done = {"child": 0}, threading.Event()
+    """The most memory of any child: most["child"] in bytes."""
+    most = {"child": 0}
 
-    def look() -> None:
-        while not done.wait(0.01):
-            for child in server.children():
-                most["child"] = max(most["child"], memory_of(child, "VmHWM"))
+    def look(child: int) -> None:
+        most["child"] = max(most["child"], memory_of(child, "VmHWM"))
 
-    thread = threading.Thread(target=look, daemon=True)
-    thread.start()
-    try:
+    with to_every_child(server, look):
         yield most
-    finally:
-        done.set()
-        thread.join()
 
 
 @contextmanager
 def struck(server: Server, kind: signal.Signals):
     """Every decoder that starts gets this signal; a list of those that did."""
-    hit, done = [], threading.Event()
+    hit = []
 
-    def strike() -> None:
+    def strike(child: int) -> None:
+        if child not in hit:
+            with suppress(ProcessLookupError):
+                os.kill(child, kind)
+                hit.append(child)
+
+    with to_every_child(server, strike):
+        yield hit
+
+
+@contextmanager
+def to_every_child(server: Server, act: Callable[[int], None]):
+    """Does this to every child process, again and again, as long as the block runs."""
+    done = threading.Event()
+
+    def go_round() -> None:
         while not done.wait(0.005):
-            for child in set(server.children()) - set(hit):
-                with suppress(ProcessLookupError):
-                    os.kill(child, kind)
-                    hit.append(child)
+            for child in server.children():
+                act(child)
 
-    thread = threading.Thread(target=strike, daemon=True)
+    thread = threading.Thread(target=go_round, daemon=True)
     thread.start()
     try:
-        yield hit
+        yield
     finally:
         done.set()
         thread.join()

@@ -10,7 +10,6 @@ one before or later; in the end weights, optimizers and step must be those of th
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import signal
 import subprocess
@@ -21,6 +20,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
+
+from benchmarks.telling import tell
 
 SAVE, PROGRESS = "state.safetensors", "progress.json"
 STARTING = 60.0  # seconds that a child may take until its first save of its own
@@ -39,10 +40,7 @@ def main() -> None:
         return train(given.train, given.steps)
     with tempfile.TemporaryDirectory() as folder:
         figures = measure(Path(folder), given.kills, given.steps, given.seed)
-    for name, value in figures.items():
-        print(f"{name:<45} {value}")
-    if given.out:
-        given.out.write_text(json.dumps(figures, indent=1) + "\n")
+    tell(figures, given.out)
 
 
 def train(folder: Path, steps: int) -> None:

@@ -20,6 +20,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.telling import tell
+
 GALLERY = ROOT / "assets" / "gallery"
 CAPACITIES = (0.0, 0.6, 1.0)
 
@@ -39,10 +41,7 @@ def main() -> None:
     kinds = Counter(name.split()[0] for name in first)
     figures = {f"{kind}: compared": count for kind, count in kinds.items()}
     figures["different"] = sorted(name for name in first.keys() | second.keys() if first.get(name) != second.get(name))
-    for name, value in figures.items():
-        print(f"{name:<30} {value}")
-    if given.out:
-        given.out.write_text(json.dumps(figures, indent=1) + "\n")
+    tell(figures, given.out)
 
 
 def in_a_process(out: Path, clips: int) -> dict[str, str]:

@@ -10,7 +10,6 @@ hardly grow. In the end no decoder may be left, and after the time that files ar
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import statistics
 import sys
@@ -25,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.serving import Server, served
+from benchmarks.telling import tell
 from benchmarks.trust.strange import TOLD, VALUES
 from benchmarks.trust.visitor import UPLOAD, Answer, Visitor
 
@@ -52,10 +52,7 @@ def main() -> None:
         figures["decoders left"] = len(server.children())
         figures["server still runs"] = server.alive()
         figures["refused at the door, malformed"] = server.log.count("refused with 400")
-    for name, value in figures.items():
-        print(f"{name:<45} {value:.3f}" if isinstance(value, float) else f"{name:<45} {value}")
-    if given.out:
-        given.out.write_text(json.dumps(figures, indent=1) + "\n")
+    tell(figures, given.out)
 
 
 def soak(server: Server, folder: Path, requests: int, warm_up: int, seed: int) -> dict[str, object]:
