@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import count
 from threading import Lock
 from typing import Any
 
@@ -17,9 +18,11 @@ import torch
 from torch import Tensor
 
 import lawm_core as lawm
+from app.cache import ByteCache
+from app.pictures import from_bytes, to_bytes
 
 MOST_STEPS = 64  # of a drive: as long as a script may be
-KEPT = 3  # presents that undo comes back to at once; before those it drives again from the start
+PRESENTS_BYTES = 256 << 20  # of all drives' moments; one that is forgotten is driven again from the last kept one
 WORLDS_OPEN = 8  # simulators at once; the longest unused one goes
 SHOWN_ENDS = 5  # of a search: the plan and the best candidates
 PLANNERS = {  # a person waits for them
@@ -31,17 +34,18 @@ SIMULATOR_SIZE = 96  # pixels a side, drawn; the model sees them at its own size
 
 @dataclass(frozen=True, kw_only=True)
 class Drive:
-    """Where a drive has come to. told: the known actions so far; frames: what the model decoded, the first one real.
+    """Where a drive has come to. told: the known actions so far; frames: what the model decoded, the first one real,
+    byte_CHW each.
 
     latent: what each step said to the world model. world: the simulator's name for this drive, or none; truth: its
-    frames, as many as `frames`.
+    frames, as many as `frames`. Small: its moments are with the school.
     """
 
+    number: int
     robot: str
     family: str
     capacity: float
     first: lawm.Present
-    kept: tuple[lawm.Present, ...]
     told: tuple[tuple[float, ...], ...] = ()
     latent: tuple[Tensor, ...] = ()
     frames: tuple[Tensor, ...] = ()
@@ -117,6 +121,8 @@ class DrivingSchool:
     model: lawm.LatentActionModel
     simulators: Simulators = field(default_factory=Simulators)
     bf16: bool = True  # half the time a step, and a little less exact
+    presents: ByteCache[lawm.Present] = field(default_factory=lambda: ByteCache(PRESENTS_BYTES))
+    numbers: Iterator[int] = field(default_factory=count)
     lock: Lock = field(default_factory=Lock)
 
     @property
@@ -126,16 +132,19 @@ class DrivingSchool:
 
     def begin(self, frame_CHW: Tensor, robot: str, family: str, capacity: float) -> Drive:
         """A drive from any picture, at the model's size."""
+        byte_CHW = to_bytes(frame_CHW)
         with self.lock, torch.inference_mode():
-            state_11ND = self.model.encode(frame_CHW[None, None])
+            state_11ND = self.model.encode(from_bytes(byte_CHW)[None, None])
             first = self.model.begin(state_11ND, robot=robot, family=family, capacity=capacity, bf16=self.bf16)
-        return Drive(robot=robot, family=family, capacity=capacity, first=first, kept=(first,), frames=(frame_CHW,))
+        return Drive(
+            number=next(self.numbers), robot=robot, family=family, capacity=capacity, first=first, frames=(byte_CHW,)
+        )
 
     def begin_simulated(self, robot: str, seed: int, family: str, capacity: float) -> Drive:
         """A drive in a simulated scene, which goes its own true way beside the model's."""
         world, frame_CHW = self.simulators.open(robot, seed, self.model.frames_per_second)
         drive = self.begin(lawm.enlarge(frame_CHW[None], self.model.frame_size)[0], robot, family, capacity)
-        return replace(drive, world=world, truth=(frame_CHW,))
+        return replace(drive, world=world, truth=(to_bytes(frame_CHW),))
 
     def step(self, drive: Drive, told: Sequence[float]) -> Drive:
         """One action. Raises ValueError for numbers that are no action of this robot, and after MOST_STEPS."""
@@ -143,18 +152,19 @@ class DrivingSchool:
             raise ValueError(f"A drive has at most {MOST_STEPS} steps; go back or start again.")
         action = self.checked(drive.robot, told)
         with self.lock, torch.inference_mode():
-            present, latent_A = self._take(drive.kept[-1], action)
+            now = self._present(drive)
+            latent_1A = now.latent(torch.tensor([action], device=now.state_BND.device))
+            present = self._keep(drive.number, (*drive.told, action), now.act(latent_1A))
             frame_CHW = self.model.decode(present.state_BND[:, None])[0, 0]
         truth = drive.truth
         if drive.world is not None:
             shown_CHW = self.simulators.step(drive.world, drive.before + len(drive.told), action)
-            truth = (*truth, shown_CHW) if shown_CHW is not None else ()
+            truth = (*truth, to_bytes(shown_CHW)) if shown_CHW is not None else ()
         return replace(
             drive,
-            kept=(*drive.kept, present)[-KEPT:],
             told=(*drive.told, action),
-            latent=(*drive.latent, latent_A),
-            frames=(*drive.frames, frame_CHW),
+            latent=(*drive.latent, latent_1A[0]),
+            frames=(*drive.frames, to_bytes(frame_CHW)),
             world=drive.world if truth else None,
             truth=truth,
         )
@@ -166,7 +176,7 @@ class DrivingSchool:
         """
         if not (drive.truth and drive.told):
             return drive
-        seen_CHW = lawm.enlarge(drive.truth[-1][None], self.model.frame_size)[0]
+        seen_CHW = lawm.enlarge(from_bytes(drive.truth[-1])[None], self.model.frame_size)[0]
         again = self.begin(seen_CHW, drive.robot, drive.family, drive.capacity)
         return replace(again, world=drive.world, truth=drive.truth[-1:], before=drive.before + len(drive.told))
 
@@ -174,16 +184,8 @@ class DrivingSchool:
         """One action less; nothing happens at the start."""
         if not drive.told:
             return drive
-        kept = drive.kept[:-1]
-        if not kept:
-            present = drive.first
-            kept = (present,)
-            with self.lock, torch.inference_mode():
-                for action in drive.told[:-1]:
-                    present, _ = self._take(present, action)
-                    kept = (*kept, present)[-KEPT:]
         less = {name: getattr(drive, name)[:-1] for name in ("told", "latent", "frames", "truth")}
-        return replace(drive, kept=kept, **less)
+        return replace(drive, **less)
 
     def look_ahead(self, drive: Drive) -> Tensor:
         """What the simulated scene looks like a few steps of a demonstrator from here, frame_CHW at the model's size;
@@ -203,8 +205,8 @@ class DrivingSchool:
         candidates (frames, the best first), and how many iterations there are; one after each iteration.
         """
         search = lawm.known_search(drive.robot, self.model.robot(drive.robot))
-        dynamics = lawm.WorldModelDynamics(drive.kept[-1])
         with self.lock, torch.inference_mode():
+            dynamics = lawm.WorldModelDynamics(self._present(drive))
             goal_ND = self.model.encode(goal_CHW[None, None])[0, 0]
         generator = torch.Generator().manual_seed(0)
         planner = PLANNERS["arm" if drive.robot == "arm" else "rover"]
@@ -223,7 +225,16 @@ class DrivingSchool:
             raise ValueError(f"An action of {robot} is {len(config.names)} numbers: {', '.join(config.names)}.")
         return tuple(float(min(max(v, -most), most)) for v, most in zip(told, config.limits, strict=True))
 
-    @staticmethod
-    def _take(present: lawm.Present, action: tuple[float, ...]) -> tuple[lawm.Present, Tensor]:
-        latent_1A = present.latent(torch.tensor([action], device=present.state_BND.device))
-        return present.act(latent_1A), latent_1A[0]
+    def _present(self, drive: Drive) -> lawm.Present:
+        """The moment a drive has come to; only to be asked for by who holds the lock."""
+        steps, present = len(drive.told), None
+        while steps and (present := self.presents.get((drive.number, drive.told[:steps]))) is None:
+            steps -= 1
+        present = present or drive.first
+        for i, latent_A in enumerate(drive.latent[steps:], start=steps + 1):
+            present = self._keep(drive.number, drive.told[:i], present.act(latent_A[None]))
+        return present
+
+    def _keep(self, number: int, told: tuple[tuple[float, ...], ...], present: lawm.Present) -> lawm.Present:
+        held = (present.state_BND, *(x for layer in present.past.layers for x in layer))
+        return self.presents.keep((number, told), present, sum(x.nbytes for x in held))

@@ -8,7 +8,7 @@ import torch
 import lawm_core as lawm
 from app.components import build_piece
 from app.driving import MOST_STEPS, Drive
-from app.pictures import data_uri, draw_sheet
+from app.pictures import data_uri, draw_sheet, from_bytes
 
 PIXELS = 320
 # What keys do to which of a robot's numbers: (key, sign on the button, title, {name: direction}).
@@ -77,6 +77,6 @@ def drive_value(drive: Drive | None, number: str = "") -> dict | None:
     }
 
 
-def picture(frame_CHW: torch.Tensor) -> str:
+def picture(byte_CHW: torch.Tensor) -> str:
     """One frame for the browser."""
-    return data_uri(draw_sheet(frame_CHW[None], PIXELS, columns=1))
+    return data_uri(draw_sheet(from_bytes(byte_CHW)[None], PIXELS, columns=1))

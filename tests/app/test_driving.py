@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from app.driving import KEPT, MOST_STEPS, SHOWN_ENDS, DrivingSchool, Simulators
+from app.cache import ByteCache
+from app.driving import MOST_STEPS, SHOWN_ENDS, DrivingSchool, Simulators
+from app.pictures import from_bytes, to_bytes
 from lawm_core.model import LatentActionModel
 from lawm_core.models.controller import ControllerConfig
 from tests.conftest import TINY_BLOCK, shake, tiny_config
@@ -65,14 +67,14 @@ def test_only_robots_that_see_are_offered(school):
 
 
 def test_a_drive_is_what_the_world_model_foretells(school):
-    school.bf16, frame_CHW = False, torch.rand(3, 32, 32)
+    school.bf16, frame_CHW = False, from_bytes(to_bytes(torch.rand(3, 32, 32)))
     made = school.begin(frame_CHW, "toy", "noisy", 0.6)
     for action in (LEFT, RIGHT, LEFT):
         made = school.step(made, action)
     model = school.model
     state_11ND = model.encode(frame_CHW[None, None])
     future_1UND = model.rollout(state_11ND, torch.stack(made.latent)[None], "noisy", 0.6)
-    assert torch.allclose(made.kept[-1].state_BND, future_1UND[:, -1], atol=1e-4)
+    assert torch.allclose(school._present(made).state_BND, future_1UND[:, -1], atol=1e-4)
     assert len(made.frames) == 4 and len(made.latent) == 3 and made.told == (LEFT, RIGHT, LEFT)
 
 
@@ -85,7 +87,7 @@ def test_a_step_leaves_the_drive_before_it_as_it_was(school):
 
 
 def test_undo_goes_back_all_the_way(school):
-    steps = [LEFT, RIGHT] * KEPT
+    steps = [LEFT, RIGHT] * 3
     on_the_way = [drive(school)]
     for action in steps:
         on_the_way.append(school.step(on_the_way[-1], action))
@@ -93,16 +95,33 @@ def test_undo_goes_back_all_the_way(school):
     for before in reversed(on_the_way[:-1]):
         back = school.undo(back)
         assert back.told == before.told and len(back.truth) == len(before.truth)
-        assert torch.allclose(back.kept[-1].state_BND, before.kept[-1].state_BND, atol=0.02)
+        assert torch.allclose(school._present(back).state_BND, school._present(before).state_BND, atol=0.02)
     assert school.undo(back).told == ()
     assert torch.equal(school.step(back, LEFT).truth[-1], on_the_way[1].truth[-1])
+
+
+def test_moments_are_bounded_in_bytes_and_driven_again_where_forgotten(school):
+    steps = [LEFT, RIGHT, RIGHT, LEFT, RIGHT]
+    remembered = school._present(drive(school, *steps, world=False))
+    torch.manual_seed(1)
+    frame_CHW, ends = torch.rand(3, 32, 32), []
+    for most in (10**9, 0):  # nothing is ever kept
+        school.presents = ByteCache(most)
+        made = school.begin(frame_CHW, "toy", "noisy", 1.0)
+        for action in steps:
+            made = school.step(made, action)
+            assert school.presents.used_bytes <= most
+        assert len(school.presents) == (len(steps) if most else 0)
+        ends.append(school._present(made))
+    assert torch.equal(ends[0].state_BND, ends[1].state_BND)
+    assert ends[0].past.frames == remembered.past.frames == len(steps)
 
 
 def test_the_simulator_keeps_step(school):
     made = drive(school, RIGHT, RIGHT, LEFT)
     world = Scene()
     frames = [world.reset(3), *(world.step(torch.tensor(a).numpy()) for a in (RIGHT, RIGHT, LEFT))]
-    assert all(torch.equal(a, b) for a, b in zip(made.truth, frames, strict=True))
+    assert all(torch.equal(a, to_bytes(b)) for a, b in zip(made.truth, frames, strict=True))
 
 
 def test_a_world_that_is_gone_leaves_the_model_driving(school):
@@ -149,10 +168,10 @@ def test_looking_again_forgets_what_was_foretold(school):
     made = drive(school, RIGHT, RIGHT, LEFT)
     seen = school.look(made)
     assert seen.told == () and torch.equal(seen.truth[-1], made.truth[-1])
-    fresh = school.begin(seen.frames[0], "toy", "noisy", 1.0)
-    assert torch.equal(seen.kept[-1].state_BND, fresh.kept[-1].state_BND)
+    fresh = school.begin(from_bytes(seen.frames[0]), "toy", "noisy", 1.0)
+    assert torch.equal(school._present(seen).state_BND, school._present(fresh).state_BND)
     assert torch.equal(school.step(seen, LEFT).truth[-1], school.step(made, LEFT).truth[-1])
-    assert torch.equal(school.undo(school.step(seen, LEFT)).kept[-1].state_BND, seen.kept[-1].state_BND)
+    assert torch.equal(school._present(school.undo(school.step(seen, LEFT))).state_BND, school._present(seen).state_BND)
 
 
 def test_looking_ahead_moves_nothing(school):
@@ -173,4 +192,4 @@ def test_a_plan_comes_round_by_round_and_within_limits(school):
     assert len(ends) == SHOWN_ENDS and ends[0].shape == (3, 32, 32)
     for told_K in found.action_HK.tolist():
         made = school.step(made, told_K)
-    assert torch.allclose(made.frames[-1], ends[0], atol=0.05)  # what was planned is what is then driven
+    assert torch.allclose(from_bytes(made.frames[-1]), ends[0], atol=0.05)  # what was planned is what is then driven
