@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
 import signal
 import sys
@@ -14,6 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 if not __package__:  # run as a file: Python then looks for modules in app/ instead of the folder above it
     sys.path[0] = str(ROOT)
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read while Gradio is imported
+if hasattr(libc := ctypes.CDLL(None), "mallopt"):
+    libc.mallopt(-8, 2)  # M_ARENA_MAX: a heap for each thread would keep what that thread once needed
 
 import gradio as gr  # noqa: E402
 from starlette.middleware import Middleware  # noqa: E402

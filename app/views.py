@@ -79,8 +79,9 @@ class View:
 
     @property
     def size_bytes(self) -> int:
-        """What keeping this costs; the clips themselves are counted where they are kept."""
-        return self.shown.size_bytes + 2 * self.result.frame_TCHW.nbytes
+        """What keeping this costs, its clips included: another cache may have let them go."""
+        clips = (self.target, self.source) if self.source else (self.target,)
+        return self.shown.size_bytes + 2 * self.result.frame_TCHW.nbytes + sum(c.frame_TCHW.nbytes for c in clips)
 
 
 def draw_lane(name: str, frame_TCHW: Tensor, note: str = "", given: int | None = None, size: int = TILE_PIXELS) -> Lane:

@@ -72,6 +72,7 @@ def soak(server: Server, folder: Path, requests: int, warm_up: int, seed: int) -
         "requests": requests, "seconds": seconds, "of each kind": dict(day.kinds),
         "failed though they were good": day.failed, "HTTP 500": sum(n for s, n in day.statuses.items() if s >= 500),
         "memory after warm-up, MiB": warm / 2**20, "memory at the end, MiB": settled / 2**20,
+        "memory on the way, MiB": [m >> 20 for m in memory[:: max(1, requests // 20)]],
         "growth after warm-up, %": 100 * (settled / warm - 1) if warm else 0.0,
     }  # fmt: skip
 
