@@ -22,7 +22,7 @@ from app.cache import ByteCache
 from app.pictures import from_bytes, to_bytes
 
 MOST_STEPS = 64  # of a drive: as long as a script may be
-PRESENTS_BYTES = 48 << 20  # of all drives' moments; one that is forgotten is driven again from the last kept one
+PRESENTS_BYTES = 16 << 20  # of all drives' moments; one that is forgotten is driven again from the last kept one
 WORLDS_OPEN = 8  # simulators at once; the longest unused one goes
 SHOWN_ENDS = 5  # of a search: the plan and the best candidates
 PLANNERS = {  # a person waits for them

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
 import os
 import signal
 import sys
@@ -15,8 +14,6 @@ ROOT = Path(__file__).resolve().parent.parent
 if not __package__:  # run as a file: Python then looks for modules in app/ instead of the folder above it
     sys.path[0] = str(ROOT)
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read while Gradio is imported
-if hasattr(libc := ctypes.CDLL(None), "mallopt"):
-    libc.mallopt(-8, 2)  # M_ARENA_MAX: a heap for each thread would keep what that thread once needed
 
 import gradio as gr  # noqa: E402
 from starlette.middleware import Middleware  # noqa: E402
@@ -24,6 +21,7 @@ from starlette.middleware import Middleware  # noqa: E402
 import lawm_core as lawm  # noqa: E402
 from app.door import UPLOAD_BYTES, Door, fetch_no_addresses  # noqa: E402
 from app.figures import read_curves  # noqa: E402
+from app.heap import keep_few_heaps, start_trimming  # noqa: E402
 from app.layout import KEEP_SECONDS, NAME, build_page, read_look  # noqa: E402
 from app.studio import Piece, Studio  # noqa: E402
 from app.sweeper import Sweeper  # noqa: E402
@@ -41,6 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.keep < 1:
         print(f"lawm-explorer: --keep came as {options.keep} seconds; 1 or more is needed.", file=sys.stderr)
         return USAGE
+    keep_few_heaps()
     try:
         model = lawm.load_model(options.model)
     except lawm.CheckpointError as error:
@@ -49,6 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.mcp and not find_spec("mcp"):
         print("lawm-explorer: --mcp needs one more package: pip install 'gradio[mcp]'", file=sys.stderr)
         return NO_MCP
+    start_trimming()
     uploads = private_folder()
     studio = Studio(model, options.gallery, lawm.fingerprint(options.model), options.library)
     folder = model_folder(options.model)

@@ -1,0 +1,35 @@
+"""Memory that Python has given back, and C's allocator would keep: a page that stands for weeks returns it.
+
+glibc's alone; with another C library nothing happens.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+import time
+
+ARENA_MAX = -8  # mallopt's M_ARENA_MAX
+HEAPS = 2
+TRIM_SECONDS = 20.0
+
+
+def keep_few_heaps() -> None:
+    """At most HEAPS for all threads, from here on: one for each would keep what its thread once needed."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(ARENA_MAX, HEAPS)
+
+
+def start_trimming(seconds: float = TRIM_SECONDS) -> None:
+    """Returns what is free in them to the system, again and again, beside everything else."""
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "malloc_trim"):
+        return
+
+    def trim() -> None:
+        while True:
+            time.sleep(seconds)
+            libc.malloc_trim(0)
+
+    threading.Thread(target=trim, name="trimmer", daemon=True).start()
