@@ -118,7 +118,10 @@ def add_making(command: Command) -> None:
     three.add_argument("--family", help="for lam, sampler, controller: noisy, sparse, ... (default: every one)")
     three.add_argument("--robot", help="for controller and baselines: the robot's name, arm or rover or another")
     three.add_argument("--labels", type=Path, help="for both: its episodes, a LeRobotDataset v3.0 folder")
-    three.add_argument("--recipe", default="nano", help="nano or lite")
+    three.add_argument("--recipe", default="nano", help="nano, lite or large")
+    three.add_argument(
+        "--backbone", help="for large: a folder with V-JEPA 2 in transformers' form, or its name on the Hub"
+    )
     three.add_argument("--data", type=Path, help="folder of videos (without one: twins alone)")
     three.add_argument("--out", type=Path, required=True, help="folder of the run; the model lies in OUT/model")
     three.add_argument(

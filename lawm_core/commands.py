@@ -134,6 +134,7 @@ def run_train(options: argparse.Namespace) -> None:
         show=not options.quiet,
         robot_video=options.robot_video,
         robot_share=options.robot_share,
+        backbone=options.backbone,
     )
     deadline = Deadline(options.minutes)
     for stage in run.stages(options.stage, options.family):

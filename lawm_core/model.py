@@ -19,8 +19,10 @@ from lawm_core.models.decoder import DecoderConfig, FrameDecoder
 from lawm_core.models.encoder import EncoderConfig, FrameEncoder
 from lawm_core.models.family import Family, FamilyConfig
 from lawm_core.models.policy import GoalPolicy, PolicyConfig
+from lawm_core.models.vjepa2 import VJepa2Config, VJepa2Encoder
 from lawm_core.planning.present import Present, begin
 
+ENCODERS: dict[type, type[nn.Module]] = {EncoderConfig: FrameEncoder, VJepa2Config: VJepa2Encoder}
 REFERENCES = ("deterministic", "unconstrained")  # not families: the lines between which families move
 
 
@@ -34,7 +36,7 @@ class ModelConfig:
 
     name: str = "nano"
     frames_per_second: float = 6.0
-    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    encoder: EncoderConfig | VJepa2Config = field(default_factory=EncoderConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     families: dict[str, FamilyConfig] = field(default_factory=lambda: {"noisy": FamilyConfig()})
     robots: dict[str, ControllerConfig] = field(default_factory=dict)
@@ -54,7 +56,7 @@ class LatentActionModel(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = FrameEncoder(config.encoder)
+        self.encoder = ENCODERS[type(config.encoder)](config.encoder)
         self.decoder = FrameDecoder(config.decoder, config.encoder)
         self.members = nn.ModuleDict({name: Family(c, config.encoder) for name, c in config.families.items()})
         self.controllers = nn.ModuleDict({name: self._controllers(c) for name, c in config.robots.items()})

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange, repeat
+from einops import rearrange
 from torch import Tensor, nn
 
 
@@ -61,19 +61,25 @@ def rotate(x_BMXd: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
     return torch.stack((even * cos_XP - odd * sin_XP, even * sin_XP + odd * cos_XP), dim=-1).flatten(-2)
 
 
-def frame_causal_mask(queries: int, keys: int, tokens: int, window: int, device: torch.device | None = None) -> Tensor:
-    """True where a query token may look: its own frame and up to `window` - 1 frames before it.
-
-    The last `queries` frames of `keys` ask. Shape (queries * tokens, keys * tokens).
-    """
-    key_K = torch.arange(keys, device=device)
-    query_Q = key_K[keys - queries :]
-    age_QK = query_Q[:, None] - key_K[None, :]
-    allowed_QK = (age_QK >= 0) & (age_QK < window)
-    return repeat(allowed_QK, "q k -> (q n) (k m)", n=tokens, m=tokens)
-
-
 # ---- attention and blocks -------------------------------------------------------------------------------------------
+
+
+def frame_causal_attention(
+    q_BMXd: Tensor, k_BMYd: Tensor, v_BMYd: Tensor, frames: int, window: int | None = None, scale: float | None = None
+) -> Tensor:
+    """Attention in which a token sees its own frame and up to `window` - 1 frames before it (all, for None).
+
+    The last `frames` frames of the keys ask, X / frames tokens each. Frame by frame: no mask is ever held, memory grows
+    with frames and not with their square, nothing is computed for pairs that may not meet, and what comes later cannot
+    reach a frame even by rounding.
+    """
+    tokens = q_BMXd.shape[2] // frames
+    first, mixed = k_BMYd.shape[2] // tokens - frames, []
+    for f, asking_BMNd in enumerate(q_BMXd.split(tokens, dim=2)):
+        end = first + f + 1
+        seen = slice(max(0, end - (window or end)) * tokens, end * tokens)
+        mixed.append(F.scaled_dot_product_attention(asking_BMNd, k_BMYd[:, :, seen], v_BMYd[:, :, seen], scale=scale))
+    return torch.cat(mixed, dim=2)
 
 
 @dataclass(frozen=True)
@@ -112,7 +118,8 @@ class Attention(nn.Module):
         self,
         x_BXD: Tensor,
         rotary: tuple[Tensor, Tensor],
-        mask: Tensor | None = None,
+        frames: int = 1,
+        window: int | None = None,
         past: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Returns the mixed tokens and this layer's (key, value) with the past in front."""
@@ -121,7 +128,7 @@ class Attention(nn.Module):
         k = rotate(self.key_norm(k.float()), rotary).to(v.dtype)
         if past is not None:
             k, v = torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2)
-        mixed_BMXd = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        mixed_BMXd = frame_causal_attention(q, k, v, frames, window)
         return self.out(rearrange(mixed_BMXd, "b m x d -> b x (m d)")), (k, v)
 
 
@@ -180,20 +187,24 @@ class Block(nn.Module):
         self,
         x_BXD: Tensor,
         rotary: tuple[Tensor, Tensor],
-        mask: Tensor | None = None,
+        frames: int = 1,
+        window: int | None = None,
         condition_BFC: Tensor | None = None,
         past: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """x_BXD holds F frames of X / F tokens; condition_BFC one vector a frame."""
+        """x_BXD holds F frames of X / F tokens; condition_BFC one vector a frame.
+
+        A token sees its own frame and, where `frames` says that there are several, up to `window` - 1 before it.
+        """
         if self.modulation is None:
-            mixed, present = self.attention(self.attention_norm(x_BXD), rotary, mask, past)
+            mixed, present = self.attention(self.attention_norm(x_BXD), rotary, frames, window, past)
             x_BXD = x_BXD + mixed
             return x_BXD + self.mlp(self.mlp_norm(x_BXD)), present
         six = self.modulation(F.silu(condition_BFC))[:, :, None].chunk(6, dim=-1)
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = six
         x_BFND = x_BXD.unflatten(1, (condition_BFC.shape[1], -1))
         calm = modulate(self.attention_norm(x_BFND), shift_a, scale_a)
-        mixed, present = self.attention(calm.flatten(1, 2), rotary, mask, past)
+        mixed, present = self.attention(calm.flatten(1, 2), rotary, frames, window, past)
         x_BFND = x_BFND + gate_a * mixed.view_as(x_BFND)
         x_BFND = x_BFND + gate_m * self.mlp(modulate(self.mlp_norm(x_BFND), shift_m, scale_m))
         return x_BFND.flatten(1, 2), present

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lawm_core.models.blocks import Block, BlockConfig, CrossAttention, Mlp, grid_positions, rotary_angles
 from lawm_core.models.dial import CapacityEmbedding
-from lawm_core.models.encoder import EncoderConfig
+from lawm_core.models.geometry import FrameGeometry
 from lawm_core.models.inverse_dynamics import InverseDynamicsConfig
 from lawm_core.models.place_reader import PlaceReader
 
@@ -55,7 +55,7 @@ class Controller(nn.Module):
     """
 
     def __init__(
-        self, config: ControllerConfig, encoder: EncoderConfig, action_width: int, reading: InverseDynamicsConfig
+        self, config: ControllerConfig, encoder: FrameGeometry, action_width: int, reading: InverseDynamicsConfig
     ) -> None:
         """reading: sizes of the inverse dynamics whose answers are to be met."""
         super().__init__()

@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from lawm_core.models.blocks import Block, BlockConfig, frame_causal_mask, grid_positions, rotary_angles
+from lawm_core.models.blocks import Block, BlockConfig, grid_positions, rotary_angles
 from lawm_core.models.cells import cells_from_tokens
-from lawm_core.models.encoder import EncoderConfig, ResidualConv
+from lawm_core.models.encoder import ResidualConv
+from lawm_core.models.geometry import FrameGeometry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,7 @@ class DecoderConfig:
 class FrameDecoder(nn.Module):
     """state_BTND to frame_BTCHW; a frame is drawn from its own state and, through attention, the states before it."""
 
-    def __init__(self, config: DecoderConfig, encoder: EncoderConfig) -> None:
+    def __init__(self, config: DecoderConfig, encoder: FrameGeometry) -> None:
         super().__init__()
         self.config, self.encoder_config = config, encoder
         self.embed = nn.Linear(encoder.width, config.block.width)
@@ -47,14 +48,13 @@ class FrameDecoder(nn.Module):
 
     def context(self, state_BTND: Tensor) -> Tensor:
         """What the tokens of this frame and earlier ones have to say about each token, state_BTND to (B, T, N, D)."""
-        batch, frames, tokens, _ = state_BTND.shape
+        batch, frames, _, _ = state_BTND.shape
         x_BXD = rearrange(self.embed(state_BTND), "b t n d -> b (t n) d")
         head_width = self.config.block.width // self.config.block.heads
         position_X3 = grid_positions(frames, self.encoder_config.grid, device=x_BXD.device)
         rotary = rotary_angles(position_X3, head_width, self.config.block.rotary_base)
-        mask = frame_causal_mask(frames, frames, tokens, self.config.window, x_BXD.device)
         for block in self.blocks:
-            x_BXD, _ = block(x_BXD, rotary, mask)
+            x_BXD, _ = block(x_BXD, rotary, frames, self.config.window)
         return rearrange(self.unembed(x_BXD), "b (t n) d -> b t n d", b=batch, t=frames)
 
     def raw(self, state_BTND: Tensor) -> Tensor:

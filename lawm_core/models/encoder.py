@@ -10,48 +10,20 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from lawm_core.models.cells import tokens_from_cells
+from lawm_core.models.geometry import FrameGeometry
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncoderConfig:
-    """A convolutional encoder: shift-equivariant down to a cell, so that motion in the picture is motion in the state.
+class EncoderConfig(FrameGeometry):
+    """Convolutions, shift-equivariant down to a cell, so that motion in the picture is motion in the state."""
 
-    frame_size and patch_size in pixels; a token is one patch, a cell is `patch_size / cells` pixels wide.
-    """
-
+    kind: str = "convolutions"
     frame_size: int = 64
     patch_size: int = 8
-    width: int = 128  # D, channels a token
-    cells: int = 4  # cells a side of a token
+    width: int = 128
+    cells: int = 4
     channels: int = 32
     depth: int = 2
-
-    def __post_init__(self) -> None:
-        if self.frame_size % self.patch_size or self.patch_size % self.cells or self.width % self.cells**2:
-            raise ValueError(
-                f"frame_size {self.frame_size}, patch_size {self.patch_size}, cells {self.cells}, width {self.width}: "
-                "frame_size must be a multiple of patch_size, patch_size of cells, and width of cells squared."
-            )
-
-    @property
-    def grid(self) -> int:
-        """Tokens a side."""
-        return self.frame_size // self.patch_size
-
-    @property
-    def tokens(self) -> int:
-        """N, tokens a frame."""
-        return self.grid**2
-
-    @property
-    def cell_channels(self) -> int:
-        """Channels a cell."""
-        return self.width // self.cells**2
-
-    @property
-    def cell_pixels(self) -> int:
-        """Width of a cell in pixels."""
-        return self.patch_size // self.cells
 
 
 class ResidualConv(nn.Module):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lawm_core.models.bottlenecks import BottleneckConfig, BottleneckOutput, NoisyConfig, build_bottleneck
 from lawm_core.models.dial import dial_settings
-from lawm_core.models.encoder import EncoderConfig
+from lawm_core.models.geometry import FrameGeometry
 from lawm_core.models.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
 from lawm_core.models.sampler import ActionSampler, SamplerConfig
 from lawm_core.models.world_model import WorldModel, WorldModelConfig
@@ -29,7 +29,7 @@ class FamilyConfig:
 class Family(nn.Module):
     """Infers latent actions, rolls the world forward under them and makes new ones; everything works on states."""
 
-    def __init__(self, config: FamilyConfig, encoder: EncoderConfig) -> None:
+    def __init__(self, config: FamilyConfig, encoder: FrameGeometry) -> None:
         super().__init__()
         self.config = config
         width = config.bottleneck.action_width

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lawm_core.models.blocks import Block, BlockConfig, grid_positions, rotary_angles
 from lawm_core.models.dial import CapacityEmbedding, CapacityGain, dial_settings
-from lawm_core.models.encoder import EncoderConfig
+from lawm_core.models.geometry import FrameGeometry
 from lawm_core.models.motion import MotionConfig, MotionReader, coarse_reading
 
 
@@ -33,7 +33,7 @@ class InverseDynamics(nn.Module):
     """(state_t, state_t+1) to the bottleneck's raw numbers, conditioned on capacity by AdaLN-zero."""
 
     def __init__(
-        self, config: InverseDynamicsConfig, encoder: EncoderConfig, raw_width: int, action_width: int
+        self, config: InverseDynamicsConfig, encoder: FrameGeometry, raw_width: int, action_width: int
     ) -> None:
         super().__init__()
         self.config, self.grid = config, encoder.grid

@@ -15,29 +15,37 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from lawm_core.models.cells import cells_from_tokens, displace, low_waves, wave_weights
-from lawm_core.models.encoder import EncoderConfig, ResidualConv
+from lawm_core.models.encoder import ResidualConv
+from lawm_core.models.geometry import FrameGeometry
 
 
 @dataclass(frozen=True, kw_only=True)
 class MotionConfig:
-    """radius in spots, each two state cells wide; refinements are rounds of least squares after the matching."""
+    """radius in spots, each two state cells wide, or a token where it has one cell; refinements are rounds of least
+    squares after the matching.
+    """
 
     channels: int = 32
     radius: int = 3
     refinements: int = 3
 
 
+def two_by_two(channels: int, out: int) -> nn.Conv2d:
+    """Cells to spots of two cells a side."""
+    return nn.Conv2d(channels, out, 4, stride=2, padding=1, padding_mode="replicate")
+
+
 class MotionReader(nn.Module):
     """Where each spot of a state came from in the state before, as a distribution, and each token, as a flow."""
 
-    def __init__(self, config: MotionConfig, encoder: EncoderConfig) -> None:
+    def __init__(self, config: MotionConfig, encoder: FrameGeometry) -> None:
         super().__init__()
         self.config = config
-        self.cells, self.spots = encoder.cells, encoder.cells // 2  # state cells and spots a side of a token
+        self.cells, self.spots = encoder.cells, max(1, encoder.cells // 2)  # state cells and spots a side of a token
         self.side = encoder.grid * self.spots
         channels = config.channels
         self.features = nn.Sequential(
-            nn.Conv2d(encoder.cell_channels, channels, 4, stride=2, padding=1, padding_mode="replicate"),
+            two_by_two(encoder.cell_channels, channels) if self.cells > 1 else nn.Conv2d(encoder.width, channels, 1),
             ResidualConv(channels),
         )
         self.log_sharpness = nn.Parameter(torch.tensor(3.5))
@@ -83,9 +91,11 @@ def spread_flow(flow_X2HW: Tensor, cells: int) -> Tensor:
 def refine_flow(before_XCHW: Tensor, after_XCHW: Tensor, flow_X2HW: Tensor, stiffness: float = 0.3) -> Tensor:
     """A better flow over tokens: one round of least squares on what displacing `before` leaves unexplained.
 
-    Lucas & Kanade (1981), with a window of two tokens a side and `stiffness` against motion that no edge vouches for.
+    Lucas & Kanade (1981), with a window of two tokens a side (three where a token is one cell) and `stiffness` against
+    motion that no edge vouches for.
     """
     cells = before_XCHW.shape[-1] // flow_X2HW.shape[-1]
+    side, margin = (2 * cells, cells // 2) if cells > 1 else (3, 1)
     moved = displace(before_XCHW, spread_flow(flow_X2HW, cells))
     slope_x = F.pad((moved[..., 2:] - moved[..., :-2]) / 2, (1, 1, 0, 0))
     slope_y = F.pad((moved[..., 2:, :] - moved[..., :-2, :]) / 2, (0, 0, 1, 1))
@@ -93,8 +103,8 @@ def refine_flow(before_XCHW: Tensor, after_XCHW: Tensor, flow_X2HW: Tensor, stif
 
     def window(a: Tensor, b: Tensor) -> Tensor:
         """The mean product around each token, over all channels."""
-        product = F.pad((a * b).sum(dim=1, keepdim=True), (cells // 2,) * 4, mode="replicate")
-        return F.avg_pool2d(product, 2 * cells, stride=cells)
+        product = F.pad((a * b).sum(dim=1, keepdim=True), (margin,) * 4, mode="replicate")
+        return F.avg_pool2d(product, side, stride=cells)
 
     xx, xy, yy = window(slope_x, slope_x) + stiffness, window(slope_x, slope_y), window(slope_y, slope_y) + stiffness
     x, y = window(slope_x, missing), window(slope_y, missing)
@@ -105,7 +115,7 @@ def refine_flow(before_XCHW: Tensor, after_XCHW: Tensor, flow_X2HW: Tensor, stif
 COARSE_SCALE = 0.25  # brings the waves of everyday motion to about unit size
 
 
-def coarse_reading(encoder: EncoderConfig, action_width: int) -> nn.Linear:
+def coarse_reading(encoder: FrameGeometry, action_width: int) -> nn.Linear:
     """Flow over tokens to an action, at first the flow's slowest waves; learned from there.
 
     `WorldModel` starts with the reverse. Without a common first guess the two have to agree on a language for motion
@@ -122,7 +132,7 @@ def coarse_reading(encoder: EncoderConfig, action_width: int) -> nn.Linear:
     return layer
 
 
-def coarse_acting(encoder: EncoderConfig, action_width: int) -> nn.Linear:
+def coarse_acting(encoder: FrameGeometry, action_width: int) -> nn.Linear:
     """An action to flow over tokens, at first the reverse of `coarse_reading` with its fast waves held back."""
     layer = nn.Linear(action_width, 2 * encoder.tokens)
     waves = min(encoder.grid, int((action_width // 2) ** 0.5))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lawm_core.models.blocks import Block, grid_positions, rotary_angles
 from lawm_core.models.dial import CapacityEmbedding, CapacityGain, dial_settings
-from lawm_core.models.encoder import EncoderConfig
+from lawm_core.models.geometry import FrameGeometry
 from lawm_core.models.inverse_dynamics import InverseDynamicsConfig
 from lawm_core.models.motion import coarse_reading
 
@@ -21,7 +21,7 @@ from lawm_core.models.motion import coarse_reading
 class PlaceReader(nn.Module):
     """A state and what is told of an action, to the latent action and the motion of each token, guessed."""
 
-    def __init__(self, config: InverseDynamicsConfig, encoder: EncoderConfig, action_width: int) -> None:
+    def __init__(self, config: InverseDynamicsConfig, encoder: FrameGeometry, action_width: int) -> None:
         super().__init__()
         self.config, self.grid = config, encoder.grid
         width = config.block.width

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lawm_core.models.blocks import Block, BlockConfig, CrossAttention, Mlp, grid_positions, rotary_angles
-from lawm_core.models.encoder import EncoderConfig
+from lawm_core.models.geometry import FrameGeometry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class PolicyConfig:
 class GoalPolicy(nn.Module):
     """The tokens of both pictures look at each other; a question for each step is then asked of them."""
 
-    def __init__(self, config: PolicyConfig, encoder: EncoderConfig) -> None:
+    def __init__(self, config: PolicyConfig, encoder: FrameGeometry) -> None:
         super().__init__()
         self.config, self.grid = config, encoder.grid
         width = config.block.width

@@ -19,14 +19,13 @@ from lawm_core.models.blocks import (
     Block,
     BlockConfig,
     KeyValueCache,
-    frame_causal_mask,
     grid_positions,
     modulate,
     rotary_angles,
 )
 from lawm_core.models.cells import cells_from_tokens, displace, tokens_from_cells
 from lawm_core.models.dial import CapacityEmbedding, CapacityGain
-from lawm_core.models.encoder import EncoderConfig
+from lawm_core.models.geometry import FrameGeometry
 from lawm_core.models.motion import coarse_acting, spread_flow
 
 
@@ -50,7 +49,7 @@ class WorldModel(nn.Module):
     """p(s_t+1 | s_0..t, z_t), teacher forced on many frames at once or one frame at a time with a cache."""
 
     def __init__(
-        self, config: WorldModelConfig, encoder: EncoderConfig, action_width: int, first_trust_K: Tensor
+        self, config: WorldModelConfig, encoder: FrameGeometry, action_width: int, first_trust_K: Tensor
     ) -> None:
         """first_trust_K: how far a fresh model believes an action's numbers, from capacity 0 to 1 in even steps."""
         super().__init__()
@@ -85,16 +84,11 @@ class WorldModel(nn.Module):
         """
         past = past or KeyValueCache()
         _, frames, tokens, _ = state_BFND.shape
-        kept = past.kept_frames(tokens)
         action_BFA = action_BFA * self.trust(capacity_B)[:, None]
         condition_BFC = self.embed_action(action_BFA) + self.capacity(capacity_B)[:, None]
         head_width = self.config.block.width // self.config.block.heads
         position_X3 = grid_positions(frames, self.encoder_config.grid, past.frames, state_BFND.device)
         rotary = rotary_angles(position_X3, head_width, self.config.block.rotary_base)
-        mask = None
-        if frames > 1:  # a single new frame may see all that the cache kept
-            mask = frame_causal_mask(frames, kept + frames, tokens, self.config.window, state_BFND.device)
-
         place_BFNP = rearrange(self.action_places(action_BFA), "b f (n p) -> b f n p", n=tokens)
         x_BXD = (self.embed_state(state_BFND) + self.place_ND + self.embed_places(place_BFNP)).flatten(1, 2)
         layers = []
@@ -103,7 +97,7 @@ class WorldModel(nn.Module):
                 moved_BFND = self.move(state_BFND, action_BFA, x_BXD, condition_BFC)
                 x_BXD = x_BXD + self.embed_moved(moved_BFND).flatten(1, 2)
             layer_past = past.layers[index] if past.layers else None
-            x_BXD, present = block(x_BXD, rotary, mask, condition_BFC, layer_past)
+            x_BXD, present = block(x_BXD, rotary, frames, self.config.window, condition_BFC, layer_past)
             layers.append(tuple(x[:, :, -(self.config.window - 1) * tokens :] for x in present))
         x_BFND = self.modulated(self.correction_norm, self.correction_modulation, x_BXD, condition_BFC)
         return moved_BFND + self.correction(x_BFND), KeyValueCache(tuple(layers), past.frames + frames)

@@ -21,6 +21,7 @@ from lawm_core.models.family import FamilyConfig
 from lawm_core.models.inverse_dynamics import InverseDynamicsConfig
 from lawm_core.models.motion import MotionConfig
 from lawm_core.models.sampler import SamplerConfig
+from lawm_core.models.vjepa2 import VITL, VJepa2Config
 from lawm_core.models.world_model import WorldModelConfig
 from lawm_core.training.batches import BatchConfig
 from lawm_core.training.losses import (
@@ -54,10 +55,14 @@ class StageRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A model and its stages in order."""
+    """A model and its stages in order.
+
+    backbone: whose weights a fresh model's encoder takes over, a folder or a repository on the Hub; none learns its own.
+    """
 
     model: ModelConfig
     stages: dict[str, StageRecipe] = field(default_factory=dict)
+    backbone: str = ""
 
 
 LIMITS: dict[str, BottleneckConfig] = {
@@ -83,9 +88,15 @@ def follow_first(name: str) -> Callable[[LatentActionModel], None]:
 
 
 def family_stages(
-    batch: BatchConfig, first: TrainerConfig, rest: TrainerConfig, sampler: TrainerConfig
+    batch: BatchConfig,
+    first: TrainerConfig,
+    rest: TrainerConfig,
+    sampler: TrainerConfig,
+    start_over: bool = False,
 ) -> tuple[dict[str, StageRecipe], dict[str, StageRecipe]]:
-    """lam-NAME for every family, the first from nothing, the rest from the first; sampler-NAME for those with one."""
+    """lam-NAME for every family, the first from nothing, the rest from the first unless they start over; sampler-NAME
+    for those with one.
+    """
     lam, samplers = {}, {}
     for i, name in enumerate(LIMITS):
         lam[f"lam-{name}"] = StageRecipe(
@@ -94,7 +105,7 @@ def family_stages(
             objective=lambda model, name=name: LatentActionObjective(
                 model, LatentActionConfig(family=name, cycle=0.3, lean=0.5)
             ),
-            start=follow_first(name) if i else None,
+            start=follow_first(name) if i and not start_over else None,
         )
         if name not in REFERENCES:
             samplers[f"sampler-{name}"] = StageRecipe(
@@ -171,6 +182,46 @@ def lite() -> Recipe:
     )
 
 
+def large() -> Recipe:
+    """V-JEPA 2-L at 256 px, 16 frames at 4 a second, a ViT-L world model and decoder: the paper's own scale and
+    schedules [LAWM §3], for many GPUs. Real video explains itself, as in the paper: no twins, no other colours.
+    """
+    block = BlockConfig(width=1024, heads=16)
+    parts = FamilyConfig(
+        inverse_dynamics=InverseDynamicsConfig(block=block, depth=8, motion=MotionConfig(channels=128)),
+        world_model=WorldModelConfig(block=block, motion_depth=12, correction_depth=12, window=16),
+    )
+    rates = OptimizerConfig(muon_rate=0.02, adam_rate=6.25e-4, weight_decay=0.04, warm_up=0.1)
+    plain = OptimizerConfig(adam_rate=1e-3, weight_decay=0.01)
+    lam, samplers = family_stages(
+        batch=BatchConfig(clips=1024, frames=16, twin_share=0.0, recoloured=0.0),
+        first=TrainerConfig(steps=30_000, optimizer=rates, save_every=500),
+        rest=TrainerConfig(steps=30_000, optimizer=rates, save_every=500),
+        sampler=TrainerConfig(steps=10_000, optimizer=plain, save_every=500),
+        start_over=True,
+    )
+    pictures = OptimizerConfig(muon_rate=0.02, adam_rate=3e-4, weight_decay=0.01, warm_up=12 / 90)
+    return Recipe(
+        model=ModelConfig(
+            name="large",
+            frames_per_second=4.0,
+            encoder=VJepa2Config(),
+            decoder=DecoderConfig(block=block, depth=24, channels=256, conv_depth=2, window=16),
+            families=families(parts),
+        ),
+        stages={
+            **lam,
+            "decoder": StageRecipe(
+                batch=BatchConfig(clips=512, frames=16, twin_share=0.0, recoloured=0.0),
+                trainer=TrainerConfig(steps=90_000, optimizer=pictures, save_every=500),
+                objective=lambda model: PictureObjective(model, PictureConfig()),
+            ),
+            **samplers,
+        },
+        backbone=VITL,
+    )
+
+
 def nano_masked() -> Recipe:
     """nano with an encoder of masked latent prediction alone, to compare objectives."""
     return with_encoder(nano(), lambda model: MaskedObjective(model, MaskedConfig()))
@@ -188,5 +239,5 @@ def with_encoder(recipe: Recipe, objective: Callable[[LatentActionModel], Object
 
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
-    "nano": nano, "lite": lite, "nano_masked": nano_masked, "nano_mixed": nano_mixed,
+    "nano": nano, "lite": lite, "large": large, "nano_masked": nano_masked, "nano_mixed": nano_mixed,
 }  # fmt: skip

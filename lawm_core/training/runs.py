@@ -33,13 +33,17 @@ class TrainingRun:
         show: bool = True,
         robot_video: Sequence[str | Path] = (),
         robot_share: float = 0.3,
+        backbone: str | None = None,
     ) -> None:
         """robot_video: LeRobotDataset folders whose video, without its labels, joins `data`; together they give
-        `robot_share` of the real clips.
+        `robot_share` of the real clips. backbone: a folder or a repository on the Hub, instead of the recipe's.
         """
         if recipe not in RECIPES:
             raise ValueError(f"recipe {recipe!r} is not one of: {', '.join(RECIPES)}.")
         self.recipe: Recipe = RECIPES[recipe]()
+        self.backbone = self.recipe.backbone if backbone is None else backbone
+        if backbone and not self.recipe.backbone:
+            raise ValueError(f"recipe {recipe!r} learns its own encoder; --backbone is for those that take one over.")
         self.out, self.device, self.show = Path(out), pick_device(device), show
         self.world: VideoWorld | None = self._open_world(data, cache) if data else None
         if robot_video:
@@ -84,7 +88,10 @@ class TrainingRun:
         if (self.out / "model" / "config.json").is_file():
             return load_model(self.out / "model", device=self.device).requires_grad_(True)
         torch.manual_seed(0)
-        return LatentActionModel(self.recipe.model).to(self.device)
+        model = LatentActionModel(self.recipe.model)
+        if self.backbone:
+            model.encoder.start_from(self.backbone)
+        return model.to(self.device)
 
     def _open_world(self, data: str | Path, cache: str | Path) -> ClipWorld:
         """The training split of a folder, decoded once."""

@@ -7,7 +7,7 @@ from lawm_core.models.blocks import (
     Attention,
     Block,
     BlockConfig,
-    frame_causal_mask,
+    frame_causal_attention,
     grid_positions,
     rotary_angles,
     rotate,
@@ -21,7 +21,7 @@ def test_fresh_adaln_zero_block_is_the_identity():
     block = Block(CONFIG, condition_width=16)
     x_BXD = torch.randn(2, 8, 48)
     rotary = rotary_angles(grid_positions(2, 2), 24, 100.0)
-    out, _ = block(x_BXD, rotary, condition_BFC=torch.randn(2, 2, 16))
+    out, _ = block(x_BXD, rotary, 2, condition_BFC=torch.randn(2, 2, 16))
     assert torch.equal(out, x_BXD)
 
 
@@ -54,9 +54,17 @@ def test_rotary_scores_depend_on_relative_position_only():
     assert abs(score([1, 2, 3], [0, 4, 1]) - score([1, 2, 3], [0, 4, 2])) > 1e-4
 
 
-def test_mask_lets_a_token_see_its_frame_and_the_window_before_it():
-    mask = frame_causal_mask(queries=2, keys=4, tokens=1, window=2)
-    assert mask.tolist() == [[False, True, True, False], [False, False, True, True]]
+@pytest.mark.parametrize(("asking", "known", "window"), [(4, 4, None), (2, 4, 2), (4, 4, 3), (1, 3, None)])
+def test_a_token_sees_its_frame_and_the_window_before_it(asking, known, window):
+    """Against one product with a mask over everything."""
+    torch.manual_seed(0)
+    tokens = 3
+    q, k, v = torch.randn(2, 1, asking * tokens, 8), torch.randn(2, 1, known * tokens, 8), torch.randn(2, 1, known * tokens, 8)
+    age = torch.arange(known - asking, known)[:, None] - torch.arange(known)
+    allowed = (age >= 0) & (age < (window or known))
+    mask = allowed.repeat_interleave(tokens, 0).repeat_interleave(tokens, 1)
+    whole = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    torch.testing.assert_close(frame_causal_attention(q, k, v, asking, window), whole)
 
 
 def test_attention_with_a_past_equals_attention_over_everything():
@@ -64,10 +72,10 @@ def test_attention_with_a_past_equals_attention_over_everything():
     attention = Attention(CONFIG).eval()
     x_BXD = torch.randn(1, 12, 48)
     rotary = rotary_angles(grid_positions(3, 2), 24, 100.0)
-    whole, _ = attention(x_BXD, rotary, frame_causal_mask(3, 3, 4, 8))
+    whole, _ = attention(x_BXD, rotary, frames=3)
     early = tuple(r[:8] for r in rotary)
-    _, past = attention(x_BXD[:, :8], early, frame_causal_mask(2, 2, 4, 8))
-    late, _ = attention(x_BXD[:, 8:], tuple(r[8:] for r in rotary), None, past)
+    _, past = attention(x_BXD[:, :8], early, frames=2)
+    late, _ = attention(x_BXD[:, 8:], tuple(r[8:] for r in rotary), past=past)
     torch.testing.assert_close(late, whole[:, 8:], atol=1e-5, rtol=1e-5)
 
 
