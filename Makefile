@@ -35,7 +35,7 @@ gallery: .venv/.app ## draw the gallery's clips anew
 	$(BIN)/python -m pip install --quiet -r requirements.txt
 	touch $@
 
-.venv/.dev: requirements-dev.txt .venv/.app
+.venv/.dev: requirements-dev.txt requirements-scale.txt .venv/.app
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
 	touch $@
 

@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 
 from lawm_core.contracts import CheckpointError
 from lawm_core.model import LatentActionModel, ModelConfig
+from lawm_core.runtime import rank, wait_for_ranks, whole
 from lawm_core.schema import build_dataclass, read_json_file
 
 SHARD_BYTES = 15 * 2**20
@@ -62,11 +63,15 @@ def save_model(model: LatentActionModel, folder: str | Path, half: bool = False)
 
     Where it is cut off between two names, the sums do not fit the shards, and the mixture is refused.
 
-    half: weights in half the bytes (float16; a model comes back in float32), for shipping rather than training on.
+    Of several ranks every one has to call; the first writes. half: weights in half the bytes (float16; a model comes
+    back in float32), for shipping rather than training on.
     """
     folder = Path(folder)
+    tensors = {name: whole(t.detach()).cpu().contiguous() for name, t in model.state_dict().items()}
+    if rank() > 0:
+        wait_for_ranks()
+        return folder
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
     if half:
         tensors |= {name: halved(name, tensors[name]) for name, _ in model.named_parameters()}
     shards = split_shards(tensors)
@@ -82,6 +87,7 @@ def save_model(model: LatentActionModel, folder: str | Path, half: bool = False)
             Path(stack.enter_context(atomic_path(folder / name))).write_text(text, encoding="utf-8")
     for old in set(folder.glob("*.safetensors")) - {folder / n for n in names}:
         old.unlink()
+    wait_for_ranks()
     return folder
 
 

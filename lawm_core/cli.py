@@ -131,6 +131,11 @@ def add_making(command: Command) -> None:
     three.add_argument(
         "--robot-share", type=float, default=0.3, help="of the real clips, from --robot-video (default 0.3)"
     )
+    three.add_argument(
+        "--parallel", choices=("ddp", "fsdp"), default="ddp",
+        help="under torchrun: every rank holds the model, or a piece of it (default ddp)",
+    )  # fmt: skip
+    three.add_argument("--pieces", action="store_true", help="each rank saves its own part of the state")
     three.add_argument("--minutes", type=float, help="stop cleanly after so long in all; --resume goes on later")
     three.add_argument("--steps", type=int, help="instead of the recipe's")
     three.add_argument("--resume", action="store_true", help="go on from the last save of this stage")

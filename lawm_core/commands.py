@@ -122,26 +122,31 @@ def run_train(options: argparse.Namespace) -> None:
     """One stage or the whole chain."""
     if options.stage in ("controller", "baselines"):
         return run_train_labelled(options)
+    from lawm_core.runtime import joined_ranks, pick_device, rank
     from lawm_core.training.runs import TrainingRun
     from lawm_core.training.trainer import Deadline
 
-    run = TrainingRun(
-        recipe=options.recipe,
-        data=options.data,
-        out=options.out,
-        cache=options.cache,
-        device=options.device,
-        show=not options.quiet,
-        robot_video=options.robot_video,
-        robot_share=options.robot_share,
-        backbone=options.backbone,
-    )
-    deadline = Deadline(options.minutes)
-    for stage in run.stages(options.stage, options.family):
-        losses = run.train(stage, minutes=deadline.minutes_left(), steps=options.steps, resume=options.resume)
-        print(json.dumps({"stage": stage, **losses}))
-        if not run.finished(stage, losses["step"], options.steps):
-            break
+    with joined_ranks(pick_device(options.device)) as device:
+        run = TrainingRun(
+            recipe=options.recipe,
+            data=options.data,
+            out=options.out,
+            cache=options.cache,
+            device=device,
+            show=not options.quiet,
+            robot_video=options.robot_video,
+            robot_share=options.robot_share,
+            backbone=options.backbone,
+            parallel=options.parallel,
+            pieces=options.pieces,
+        )
+        deadline = Deadline(options.minutes)
+        for stage in run.stages(options.stage, options.family):
+            losses = run.train(stage, minutes=deadline.minutes_left(), steps=options.steps, resume=options.resume)
+            if rank() == 0:
+                print(json.dumps({"stage": stage, **losses}))
+            if not run.finished(stage, losses["step"], options.steps):
+                break
 
 
 def run_train_labelled(options: argparse.Namespace) -> None:

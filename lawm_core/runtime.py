@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
+from collections.abc import Callable, Iterator
 
 import torch
 
 
-def pick_device(name: str = "auto") -> torch.device:
+def pick_device(name: str | torch.device = "auto") -> torch.device:
     """The device called `name`; `auto` takes CUDA where it is there, else the CPU."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -27,17 +29,77 @@ def many_ranks() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
-def whole_batch(x_XA: torch.Tensor) -> torch.Tensor:
-    """The rows of all ranks, with gradients to one's own; alone, the rows as they are."""
-    if not many_ranks():
-        return x_XA
-    from torch.distributed.nn.functional import all_gather
+def rank() -> int:
+    """This process's number, from 0; alone, 0."""
+    return torch.distributed.get_rank() if many_ranks() else 0
 
-    return torch.cat(all_gather(x_XA.contiguous()))
+
+def ranks() -> int:
+    """How many processes train together; alone, 1."""
+    return torch.distributed.get_world_size() if many_ranks() else 1
+
+
+@contextlib.contextmanager
+def joined_ranks(device: torch.device) -> Iterator[torch.device]:
+    """Joins the processes that `torchrun` started, for the block; this one's device. Without torchrun, the same."""
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or many_ranks():
+        yield device
+        return
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield device
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+@contextlib.contextmanager
+def first_rank_first() -> Iterator[None]:
+    """The first rank goes through the block alone, the others after it: what it leaves on the disk is theirs too."""
+    if rank() > 0:
+        torch.distributed.barrier()
+    yield
+    if rank() == 0 and many_ranks():
+        torch.distributed.barrier()
+
+
+def wait_for_ranks() -> None:
+    """Until every rank has come here."""
+    if many_ranks():
+        torch.distributed.barrier()
+
+
+def whole_batch(x_XA: torch.Tensor) -> torch.Tensor:
+    """The rows of all ranks, the first rank's first, with gradients to one's own; alone, the rows as they are.
+
+    Where ranks average gradients, a loss of the whole batch's rows then has the gradient that one process would find.
+    """
+    return RowsOfAll.apply(x_XA) if many_ranks() else x_XA
+
+
+class RowsOfAll(torch.autograd.Function):
+    """Gathers as many rows of every rank; a row's gradient is the sum of what all ranks make of it."""
+
+    @staticmethod
+    def forward(ctx, x_XA: torch.Tensor) -> torch.Tensor:
+        parts = [torch.empty_like(x_XA, memory_format=torch.contiguous_format) for _ in range(ranks())]
+        torch.distributed.all_gather(parts, x_XA.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx, gradient_YA: torch.Tensor) -> torch.Tensor:
+        return sum_over_ranks(gradient_YA.contiguous()).chunk(ranks())[rank()]
+
+
+def mean_over_ranks(x: torch.Tensor) -> torch.Tensor:
+    """The mean of all ranks' tensors, with gradients to one's own; alone, the tensor as it is."""
+    return whole_batch(x[None]).mean(dim=0) if many_ranks() else x
 
 
 def sum_over_ranks(x: torch.Tensor) -> torch.Tensor:
-    """The sum of all ranks' tensors; alone, the tensor as it is."""
+    """The sum of all ranks' tensors, in place; alone, the tensor as it is."""
     if many_ranks():
         torch.distributed.all_reduce(x)
     return x
@@ -48,3 +110,31 @@ def from_first_rank(x: torch.Tensor) -> torch.Tensor:
     if many_ranks():
         torch.distributed.broadcast(x, src=0)
     return x
+
+
+def own_rows(draw: Callable[[int], torch.Tensor], rows: int, stacks: int = 1) -> torch.Tensor:
+    """What chance gives this rank's `rows`: drawn for the rows of all ranks, which keeps their generators in step and
+    makes a row's numbers the same however many ranks share the batch.
+
+    stacks: how often the batch's clips come one after another, as in a source on top of a target.
+    """
+    if not many_ranks():
+        return draw(rows)
+    return draw(rows * ranks()).unflatten(0, (stacks, ranks(), -1))[:, rank()].flatten(0, 1)
+
+
+# ---- tensors in pieces ----------------------------------------------------------------------------------------------
+
+
+def whole(x: torch.Tensor) -> torch.Tensor:
+    """All of a tensor that ranks hold in pieces; every rank has to ask. Others as they are."""
+    return x.full_tensor() if hasattr(x, "full_tensor") else x
+
+
+def cut_like(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """A whole tensor, the same on every rank, in pieces as those of `like`; as it is where that is whole."""
+    if not hasattr(like, "full_tensor"):
+        return x
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(x, like.device_mesh, like.placements, src_data_rank=None)

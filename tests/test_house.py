@@ -133,10 +133,13 @@ def test_every_command_in_the_readme_is_one_we_have(command):
     if words[0] == "make":
         done = subprocess.run(["make", "--dry-run", *words[1:]], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-    elif words[1:3] == ["-m", "lawm_core"]:
+    elif "lawm_core" in words:  # by itself or under torchrun
         from lawm_core.cli import build_parser
 
-        assert build_parser().parse_args(words[3:]).run
+        assert words[0] in {".venv/bin/python", "torchrun"} and words[words.index("lawm_core") - 1] == "-m"
+        assert build_parser().parse_args(words[words.index("lawm_core") + 1 :]).run
+    elif words[1:5] == ["-m", "pip", "install", "-r"]:
+        assert (ROOT / words[5]).is_file()
     elif words[1:3] == ["-m", "app"]:
         done = subprocess.run([sys.executable, "-m", "app", "--help"], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lawm_core.models.cells import tokens_from_cells
 from lawm_core.models.geometry import FrameGeometry
+from lawm_core.runtime import mean_over_ranks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +75,8 @@ class FrameEncoder(nn.Module):
         """
         if not self.training:
             return (cell_XCHW - self.mean_C[:, None, None]) / self.std
-        mean_C = cell_XCHW.float().mean(dim=(0, 2, 3))
-        std = (cell_XCHW.float() - mean_C[:, None, None]).square().mean().sqrt()
+        mean_C = mean_over_ranks(cell_XCHW.float().mean(dim=(0, 2, 3)))
+        std = mean_over_ranks((cell_XCHW.float() - mean_C[:, None, None]).square().mean()).sqrt()
         with torch.no_grad():
             self.mean_C.lerp_(mean_C, momentum)
             self.std.lerp_(std, momentum)

@@ -23,7 +23,7 @@ class FrameGeometry:
             )
         if self.width % self.cells**2 or (self.cells > 1 and self.cells % 2):
             raise ValueError(
-                f"width {self.width}, cells {self.cells}: cells must be 1 or even, and width a multiple of cells squared."
+                f"width {self.width}, cells {self.cells}: cells must be 1 or even, their square a divisor of width."
             )
 
     @property

@@ -15,6 +15,7 @@ from torch import Generator, Tensor, nn
 
 from lawm_core.models.blocks import Mlp
 from lawm_core.models.dial import CapacityEmbedding
+from lawm_core.runtime import own_rows, whole_batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,10 +66,13 @@ class ActionSampler(nn.Module):
         """Mean squared error of the velocity on the straight way from noise to each action."""
         if self.training:
             with torch.no_grad():
-                self.mean_A.lerp_(action_BA.float().mean(dim=0), momentum)
-                self.std_A.lerp_(action_BA.float().std(dim=0).clamp_min(1e-3), momentum)
+                all_BA = whole_batch(action_BA.float())
+                self.mean_A.lerp_(all_BA.mean(dim=0), momentum)
+                self.std_A.lerp_(all_BA.std(dim=0).clamp_min(1e-3), momentum)
         unit_BA = (action_BA.float() - self.mean_A) / self.std_A
-        noise_BA, time_B = torch.randn_like(unit_BA), torch.rand(len(unit_BA), device=unit_BA.device)
+        rows, width = unit_BA.shape
+        noise_BA = own_rows(lambda n: torch.randn(n, width, device=unit_BA.device), rows)
+        time_B = own_rows(lambda n: torch.rand(n, device=unit_BA.device), rows)
         noised_BA = noise_BA + time_B[:, None] * (unit_BA - noise_BA)
         velocity_BA = self(noised_BA, time_B, state_BND, capacity_B)
         return (velocity_BA.float() - (unit_BA - noise_BA)).square().mean()

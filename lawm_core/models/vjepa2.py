@@ -52,7 +52,7 @@ class VJepa2Config(FrameGeometry):
 
 
 class VJepa2Encoder(nn.Module):
-    """frame_BTCHW in [0, 1] to state_BTND; a state depends on its own frame and earlier ones. Fresh weights are random."""
+    """frame_BTCHW in [0, 1] to state_BTND, each of its own frame and earlier ones. Fresh weights are random."""
 
     def __init__(self, config: VJepa2Config) -> None:
         super().__init__()

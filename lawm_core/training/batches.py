@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from lawm_core.runtime import rank, ranks
 from lawm_core.worlds.mixture import VideoWorld
 from lawm_core.worlds.twins import TwinConfig, TwinWorld, recolour
 
@@ -26,32 +27,51 @@ class BatchConfig:
     across: share of twins that explain the other one; the rest explain themselves, as real video does. What one twin
     hides the other may show, so across alone teaches blur, and none of it teaches actions that carry appearance.
     recoloured: share of sources in other colours than their targets; the rest keeps its own, as when the model is used.
+    lanes: parts of a batch that are drawn apart, each with a seed of its own. Ranks share them out, so a batch is the
+    same however many ranks there are, as long as their number divides that of the lanes.
     """
 
     clips: int = 16
+    lanes: int = 1
     frames: int = 6
     twin_share: float = 0.5
     across: float = 1.0
     recoloured: float = 0.75
     twins: TwinConfig = field(default_factory=TwinConfig)
 
+    def __post_init__(self) -> None:
+        if min(self.clips, self.lanes) < 1 or self.clips % self.lanes:
+            raise ValueError(f"{self.clips} clips in {self.lanes} lanes; needed: as many clips in each, 1 or more.")
+
 
 class PairSource:
-    """Draws batch number `step`: a pure function of (seed, step), so that a resumed run sees the same data.
+    """Draws this rank's share of batch number `step`: a pure function of (seed, step), so that a resumed run sees the
+    same data.
 
     Either world may be missing (None), and the other then fills the batch.
     """
 
     def __init__(self, config: BatchConfig, clips: VideoWorld | None, device: torch.device, seed: int) -> None:
+        if config.lanes % ranks():
+            raise ValueError(
+                f"a batch of {config.lanes} lanes cannot be shared by {ranks()} ranks; needed: a divisor of the lanes."
+            )
         stills_SCHW = clips.stills(2, 160).to(device) if clips else None
         self.config, self.clips, self.device, self.seed = config, clips, device, seed
         self.twins = TwinWorld(config.twins, stills_SCHW)
 
     def draw(self, step: int) -> Pairs:
         """The pairs of one step: one twin explains the other; real video explains itself from other colours."""
-        config = self.config
-        generator = torch.Generator(self.device).manual_seed(self.seed * 1_000_003 + step)
-        twins = config.clips if self.clips is None else round(config.clips * config.twin_share)
+        share = self.config.lanes // ranks()
+        lanes = [self._draw_lane(step, lane) for lane in range(rank() * share, (rank() + 1) * share)]
+        sources, targets = zip(*((lane.source_BTCHW, lane.target_BTCHW) for lane in lanes), strict=True)
+        return Pairs(torch.cat(sources), torch.cat(targets))
+
+    def _draw_lane(self, step: int, lane: int) -> Pairs:
+        config, clips = self.config, self.config.clips // self.config.lanes
+        seed = (self.seed * 1_000_003 + step) * config.lanes + lane
+        generator = torch.Generator(self.device).manual_seed(seed)
+        twins = clips if self.clips is None else round(clips * config.twin_share)
         source, target = [], []
         if twins:
             drawn = self.twins.draw(twins, config.frames, generator)
@@ -59,8 +79,8 @@ class PairSource:
             itself_BTCHW = self.other_colours(drawn.second_BTCHW, generator)
             source.append(torch.where(across, drawn.first_BTCHW, itself_BTCHW))
             target.append(drawn.second_BTCHW)
-        if config.clips > twins:
-            real = self.clips.draw(config.clips - twins, config.frames, generator)
+        if clips > twins:
+            real = self.clips.draw(clips - twins, config.frames, generator)
             source.append(self.other_colours(real, generator))
             target.append(real)
         return Pairs(torch.cat(source), torch.cat(target))

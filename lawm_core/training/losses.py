@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lawm_core.model import LatentActionModel
 from lawm_core.models.cells import cells_from_tokens, displace, tokens_from_cells
+from lawm_core.runtime import own_rows, ranks
 from lawm_core.training.batches import Pairs
 
 
@@ -38,13 +39,21 @@ def structural_loss(frame_XCHW: Tensor, true_XCHW: Tensor) -> Tensor:
 
 def affine_flow(clips: int, size: int, like: Tensor, reach: float = 0.06) -> Tensor:
     """A random small pan, zoom and roll as a displacement field in frame widths, flow_X2HW."""
-    pan = (2 * torch.rand(clips, 2, device=like.device) - 1) * reach
-    zoom, roll = ((2 * torch.rand(clips, 1, 1, device=like.device) - 1) * reach * 2 for _ in range(2))
+    chance = lambda *shape: 2 * own_rows(lambda rows: torch.rand(rows, *shape, device=like.device), clips) - 1
+    pan = chance(2) * reach
+    zoom, roll = (chance(1, 1) * reach * 2 for _ in range(2))
     line = (torch.arange(size, device=like.device) + 0.5) / size - 0.5
     y, x = line[:, None].expand(size, size), line[None, :].expand(size, size)
     flow_x = pan[:, 0, None, None] + zoom * x - roll * y
     flow_y = pan[:, 1, None, None] + zoom * y + roll * x
     return torch.stack((flow_x, flow_y), dim=1)
+
+
+def add_noise(state: Tensor, most: float, stacks: int = 1) -> Tensor:
+    """States with noise of a standard deviation drawn for each row, up to twice `most`."""
+    shape, rows, device = state.shape[1:], len(state), state.device
+    level = own_rows(lambda n: torch.rand(n, *[1] * len(shape), device=device), rows, stacks) * 2 * most
+    return state + level * own_rows(lambda n: torch.randn(n, *shape, device=device), rows, stacks)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +82,7 @@ class ReconstructionObjective:
         frame_X1CHW = torch.cat((pairs.source_BTCHW[:, :2], pairs.target_BTCHW[:, :2])).flatten(0, 1)[:, None]
         encoder = self.model.encoder.config
         state_XND = self.model.encoder(frame_X1CHW)[:, 0]
-        clips, half = len(state_XND), len(state_XND) // 2
+        half = len(state_XND) // 2
         true_XCHW = frame_X1CHW[:, 0]
         flow = affine_flow(half, encoder.frame_size, state_XND)
         cell_flow = F.avg_pool2d(flow, encoder.cell_pixels) * (encoder.grid * encoder.cells)
@@ -82,8 +91,8 @@ class ReconstructionObjective:
         )
         true_XCHW = torch.cat((displace(true_XCHW[:half], flow * encoder.frame_size), true_XCHW[half:]))
         state_XND = torch.cat((moved_XND, state_XND[half:]))
-        level = torch.rand(clips, 1, 1, device=state_XND.device) * 2 * self.config.noise
-        frame_XCHW = self.model.decoder.raw((state_XND + level * torch.randn_like(state_XND))[:, None])[:, 0].float()
+        noisy_XND = add_noise(state_XND, self.config.noise, stacks=2)
+        frame_XCHW = self.model.decoder.raw(noisy_XND[:, None])[:, 0].float()
         pixel = (frame_XCHW - true_XCHW).abs().mean()
         structural = structural_loss(frame_XCHW.clamp(0, 1), true_XCHW)
         return {"loss": pixel + self.config.structural * structural, "pixel": pixel, "structural": structural}
@@ -133,9 +142,11 @@ class LatentActionObjective:
             both_BTND = self.model.encoder.eval()(torch.cat((source_BTCHW, target_BTCHW))).float()
         source_BTND, target_BTND = both_BTND.chunk(2)
         # A little beyond both ends, so that the ends themselves are met as often as what lies between them.
-        settings = 1 if self.family.bottleneck.batch_capacity else len(target_BTND)
-        even_S = (1.2 * torch.rand(settings, device=target_BTND.device) - 0.1).clamp(0, 1)
-        capacity_B = (even_S**self.config.lean).expand(len(target_BTND))
+        draw = lambda rows: torch.rand(rows, device=target_BTND.device)
+        clips = len(target_BTND)
+        chance_S = draw(1) if self.family.bottleneck.batch_capacity else own_rows(draw, clips)
+        even_S = (1.2 * chance_S - 0.1).clamp(0, 1)
+        capacity_B = (even_S**self.config.lean).expand(clips)
         inferred = self.family.infer(source_BTND, capacity_B)
         predicted_BUND = self.family.world_model.rollout(target_BTND[:, :context], inferred.action_BUA, capacity_B)
         error = (predicted_BUND.float() - target_BTND[:, 1:]).abs().mean()
@@ -182,23 +193,24 @@ class PictureObjective:
     def states(self, frame_BTCHW: Tensor) -> Tensor:
         """What the decoder will be shown, state_BTND: some clips rolled out from their first frame."""
         state_BTND = self.model.encoder.eval()(frame_BTCHW).float()
-        rolled = round(len(state_BTND) * self.config.rollout_share)
-        if rolled:
-            pick = torch.randperm(len(state_BTND), device=state_BTND.device)[:rolled]
+        clips, device = len(state_BTND), state_BTND.device
+        place_B = own_rows(lambda rows: torch.randperm(rows, device=device), clips)
+        pick = (place_B < round(clips * ranks() * self.config.rollout_share)).nonzero()[:, 0]
+        family = self.model.families[int(torch.randint(len(self.model.families), ()).item())]
+        capacity_B = own_rows(lambda rows: torch.rand(rows, device=device), clips)[pick]
+        if len(pick):
             some_BTND = state_BTND[pick]
-            family = self.model.families[int(torch.randint(len(self.model.families), ()).item())]
             member = self.model.member(family).eval()
-            capacity_B = torch.rand(rolled, device=state_BTND.device)
             action_BUA = member.infer(some_BTND, capacity_B).action_BUA
             future_BUND = member.world_model.rollout(some_BTND[:, :1], action_BUA, capacity_B).float()
             state_BTND = state_BTND.index_copy(0, pick, torch.cat((some_BTND[:, :1], future_BUND), dim=1))
-        level = torch.rand(len(state_BTND), 1, 1, 1, device=state_BTND.device) * 2 * self.config.noise
-        return state_BTND + level * torch.randn_like(state_BTND)
+        return add_noise(state_BTND, self.config.noise)
 
     def losses(self, pairs: Pairs, progress: float) -> dict[str, Tensor]:
         """`pixel`, mean absolute error, and `structural`, over all frames."""
         # Half of the clips in their own colours, half in others.
-        own = torch.arange(len(pairs.target_BTCHW), device=pairs.target_BTCHW.device) % 2 == 0
+        device = pairs.target_BTCHW.device
+        own = own_rows(lambda rows: torch.arange(rows, device=device) % 2 == 0, len(pairs.target_BTCHW))
         true_BTCHW = torch.where(own[:, None, None, None, None], pairs.target_BTCHW, pairs.source_BTCHW)
         frame_BTCHW = self.model.decoder.raw(self.states(true_BTCHW)).float()
         pixel = (frame_BTCHW - true_BTCHW).abs().mean()

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from lawm_core.model import LatentActionModel
 from lawm_core.models.blocks import Block, BlockConfig, grid_positions, rotary_angles
 from lawm_core.models.encoder import EncoderConfig
+from lawm_core.runtime import own_rows
 from lawm_core.training.batches import Pairs
 from lawm_core.training.losses import ReconstructionConfig, ReconstructionObjective
 
@@ -94,8 +95,9 @@ class MaskedObjective:
 
 
 def hide_blocks(frames: int, grid: int, share: float, device: torch.device) -> Tensor:
-    """hidden_XN: about this share of each frame's patches, in blobs rather than specks."""
-    rough = torch.rand(frames, 1, max(2, grid // 2), max(2, grid // 2), device=device)
+    """hidden_XN, of sources on top of targets: about this share of a frame's patches, in blobs rather than specks."""
+    side = max(2, grid // 2)
+    rough = own_rows(lambda rows: torch.rand(rows, 1, side, side, device=device), frames, stacks=2)
     smooth_XN = F.interpolate(rough, size=(grid, grid), mode="bilinear", align_corners=False).flatten(1)
     count = round(share * grid * grid)
     return smooth_XN.argsort(dim=1).argsort(dim=1) < count

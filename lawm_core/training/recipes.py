@@ -57,7 +57,8 @@ class StageRecipe:
 class Recipe:
     """A model and its stages in order.
 
-    backbone: whose weights a fresh model's encoder takes over, a folder or a repository on the Hub; none learns its own.
+    backbone: whose weights a fresh model's encoder takes over, a folder or a repository on the Hub; without one it
+    learns its own.
     """
 
     model: ModelConfig
@@ -120,7 +121,7 @@ def nano() -> Recipe:
     """64 px, 64 tokens a frame, about 6.5 M weights a family: trains on two cores."""
     plain = OptimizerConfig(adam_rate=2e-3, weight_decay=0.01)
     lam, samplers = family_stages(
-        batch=BatchConfig(clips=16, frames=6, across=0.35, twins=TwinConfig(object_share=0.9)),
+        batch=BatchConfig(clips=16, lanes=4, frames=6, across=0.35, twins=TwinConfig(object_share=0.9)),
         first=TrainerConfig(steps=2600, optimizer=OptimizerConfig(muon_rate=0.012, adam_rate=8e-4)),
         rest=TrainerConfig(steps=1200, optimizer=OptimizerConfig(muon_rate=0.008, adam_rate=6e-4)),
         sampler=TrainerConfig(steps=1500, optimizer=OptimizerConfig(adam_rate=1e-3, weight_decay=0.01)),
@@ -129,13 +130,13 @@ def nano() -> Recipe:
         model=ModelConfig(name="nano", families=families(FamilyConfig())),
         stages={
             "encoder": StageRecipe(
-                batch=BatchConfig(clips=16, frames=2, twin_share=0.3),
+                batch=BatchConfig(clips=16, lanes=4, frames=2, twin_share=0.3),
                 trainer=TrainerConfig(steps=900, optimizer=plain),
                 objective=lambda model: ReconstructionObjective(model, ReconstructionConfig()),
             ),
             **lam,
             "decoder": StageRecipe(
-                batch=BatchConfig(clips=6, frames=8, twin_share=0.4),
+                batch=BatchConfig(clips=6, lanes=2, frames=8, twin_share=0.4),
                 trainer=TrainerConfig(steps=1400, optimizer=plain),
                 objective=lambda model: PictureObjective(model, PictureConfig()),
             ),
@@ -153,7 +154,7 @@ def lite() -> Recipe:
         world_model=WorldModelConfig(block=block, motion_depth=3, correction_depth=4),
     )
     lam, samplers = family_stages(
-        batch=BatchConfig(clips=64, frames=8, across=0.35, twins=TwinConfig(frame_size=128, object_share=0.9)),
+        batch=BatchConfig(clips=64, lanes=8, frames=8, across=0.35, twins=TwinConfig(frame_size=128, object_share=0.9)),
         first=TrainerConfig(steps=12000, optimizer=OptimizerConfig(muon_rate=0.012, adam_rate=8e-4)),
         rest=TrainerConfig(steps=5000, optimizer=OptimizerConfig(muon_rate=0.008, adam_rate=6e-4)),
         sampler=TrainerConfig(steps=6000, optimizer=plain),
@@ -167,13 +168,13 @@ def lite() -> Recipe:
         ),
         stages={
             "encoder": StageRecipe(
-                batch=BatchConfig(clips=64, frames=2, twin_share=0.3),
+                batch=BatchConfig(clips=64, lanes=8, frames=2, twin_share=0.3),
                 trainer=TrainerConfig(steps=4000, optimizer=plain),
                 objective=lambda model: ReconstructionObjective(model, ReconstructionConfig()),
             ),
             **lam,
             "decoder": StageRecipe(
-                batch=BatchConfig(clips=32, frames=8, twin_share=0.4),
+                batch=BatchConfig(clips=32, lanes=8, frames=8, twin_share=0.4),
                 trainer=TrainerConfig(steps=4000, optimizer=plain),
                 objective=lambda model: PictureObjective(model, PictureConfig()),
             ),
@@ -194,7 +195,7 @@ def large() -> Recipe:
     rates = OptimizerConfig(muon_rate=0.02, adam_rate=6.25e-4, weight_decay=0.04, warm_up=0.1)
     plain = OptimizerConfig(adam_rate=1e-3, weight_decay=0.01)
     lam, samplers = family_stages(
-        batch=BatchConfig(clips=1024, frames=16, twin_share=0.0, recoloured=0.0),
+        batch=BatchConfig(clips=1024, lanes=64, frames=16, twin_share=0.0, recoloured=0.0),
         first=TrainerConfig(steps=30_000, optimizer=rates, save_every=500),
         rest=TrainerConfig(steps=30_000, optimizer=rates, save_every=500),
         sampler=TrainerConfig(steps=10_000, optimizer=plain, save_every=500),
@@ -212,7 +213,7 @@ def large() -> Recipe:
         stages={
             **lam,
             "decoder": StageRecipe(
-                batch=BatchConfig(clips=512, frames=16, twin_share=0.0, recoloured=0.0),
+                batch=BatchConfig(clips=512, lanes=64, frames=16, twin_share=0.0, recoloured=0.0),
                 trainer=TrainerConfig(steps=90_000, optimizer=pictures, save_every=500),
                 objective=lambda model: PictureObjective(model, PictureConfig()),
             ),

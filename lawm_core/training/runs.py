@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from lawm_core.checkpoint import load_model, save_model
 from lawm_core.model import LatentActionModel
-from lawm_core.runtime import pick_device
+from lawm_core.runtime import first_rank_first, pick_device
 from lawm_core.training.batches import PairSource
 from lawm_core.training.recipes import RECIPES, Recipe
 from lawm_core.training.trainer import Trainer
@@ -34,9 +34,12 @@ class TrainingRun:
         robot_video: Sequence[str | Path] = (),
         robot_share: float = 0.3,
         backbone: str | None = None,
+        parallel: str = "ddp",
+        pieces: bool = False,
     ) -> None:
         """robot_video: LeRobotDataset folders whose video, without its labels, joins `data`; together they give
         `robot_share` of the real clips. backbone: a folder or a repository on the Hub, instead of the recipe's.
+        parallel, pieces: as in TrainerConfig, where torchrun has started several ranks.
         """
         if recipe not in RECIPES:
             raise ValueError(f"recipe {recipe!r} is not one of: {', '.join(RECIPES)}.")
@@ -45,9 +48,11 @@ class TrainingRun:
         if backbone and not self.recipe.backbone:
             raise ValueError(f"recipe {recipe!r} learns its own encoder; --backbone is for those that take one over.")
         self.out, self.device, self.show = Path(out), pick_device(device), show
-        self.world: VideoWorld | None = self._open_world(data, cache) if data else None
-        if robot_video:
-            self.world = self._add_robots(robot_video, cache, robot_share)
+        self.sharing = {"parallel": parallel, "pieces": pieces}
+        with first_rank_first():  # which decodes what the cache does not hold
+            self.world: VideoWorld | None = self._open_world(data, cache) if data else None
+            if robot_video:
+                self.world = self._add_robots(robot_video, cache, robot_share)
 
     def stages(self, name: str = "all", family: str | None = None) -> list[str]:
         """The recipe's stages in order: all, or those of one name, for one family or for every one that has it.
@@ -69,12 +74,14 @@ class TrainingRun:
     ) -> dict[str, float]:
         """Trains one stage on the model of the stages before it and saves the model; returns the last losses."""
         plan = self.recipe.stages[stage]
-        config = dataclasses.replace(plan.trainer, steps=steps) if steps else plan.trainer
+        config = dataclasses.replace(plan.trainer, steps=steps or plan.trainer.steps, **self.sharing)
         model = self._open_model()
         source = PairSource(plan.batch, self.world, self.device, config.seed)
-        trainer = Trainer(plan.objective(model), source, config, self.out / stage)
-        if not (resume and trainer.resume()) and plan.start:
+        if plan.start:
             plan.start(model)
+        trainer = Trainer(plan.objective(model), source, config, self.out / stage)
+        if resume:
+            trainer.resume()
         losses = trainer.run(minutes, show=self.show)
         save_model(model, self.out / "model")
         return {"step": trainer.step, **losses}

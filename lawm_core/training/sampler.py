@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lawm_core.model import LatentActionModel
+from lawm_core.runtime import own_rows
 from lawm_core.training.batches import Pairs
 
 
@@ -33,7 +34,7 @@ class SamplerObjective:
         """`velocity`: squared error of the flow's velocity at unit size; pi / 2 for the best guess of pure noise."""
         with torch.no_grad():
             state_BTND = self.model.encoder.eval()(pairs.target_BTCHW).float()
-            capacity_B = torch.rand(len(state_BTND), device=state_BTND.device)
+            capacity_B = own_rows(lambda rows: torch.rand(rows, device=state_BTND.device), len(state_BTND))
             family = self.family.eval()
             action_BUA = family.infer(state_BTND, capacity_B).action_BUA
         self.family.sampler.train()

@@ -5,34 +5,48 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
 import signal
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
-from lawm_core.checkpoint import write_tensors, write_text
-from lawm_core.contracts import CheckpointError
-from lawm_core.runtime import autocast
+from lawm_core.checkpoint import write_text
+from lawm_core.runtime import autocast, first_rank_first, many_ranks, rank, ranks, sum_over_ranks
 from lawm_core.training.batches import PairSource
 from lawm_core.training.losses import Objective
-from lawm_core.training.optimizers import OptimizerConfig, build_optimizers, learning_rate_scale
+from lawm_core.training.optimizers import Muon, OptimizerConfig, build_optimizers, clip_gradients, learning_rate_scale
+from lawm_core.training.parallel import spread
+from lawm_core.training.state import (
+    PIECES,
+    WHOLE,
+    TrainingState,
+    find_state,
+    list_pieces,
+    write_pieces,
+    write_whole,
+)
 
-STATE, PROGRESS = "state.safetensors", "progress.json"
+PROGRESS = "progress.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerConfig:
-    """steps set the schedule; a time budget may stop a run early, and a resume goes on from there."""
+    """steps set the schedule; a time budget may stop a run early, and a resume goes on from there.
+
+    parallel: how many ranks share the work, `ddp` or `fsdp`. pieces: each rank saves its own part of the state.
+    """
 
     steps: int = 3000
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     save_every: int = 250
     bf16: bool = True
     seed: int = 0
+    parallel: str = "ddp"
+    pieces: bool = False
 
 
 class Deadline:
@@ -50,17 +64,21 @@ class Trainer:
     """Trains an objective in `folder`, which holds state.safetensors, progress.json and log.csv.
 
     Every random draw of a step comes from (seed, step), so a run that was stopped continues bit for bit on one device.
+    Started on many ranks by torchrun, it takes the same steps with the batch shared out, to rounding.
     """
 
     def __init__(self, objective: Objective, source: PairSource, config: TrainerConfig, folder: str | Path) -> None:
         self.objective, self.source, self.config = objective, source, config
-        self.module, self.device = objective.trained(), source.device
+        self.device, self.stage = source.device, spread(objective, config.parallel, source.device)
+        self.module = getattr(self.stage, "module", self.stage).trained
         self.optimizers = build_optimizers(self.module, config.optimizer)
+        self.state = TrainingState(self.module, self.optimizers)
         self.folder = Path(folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for name in (STATE, PROGRESS):
-            for part in self.folder.glob(f".{name}.*"):  # of a run that was killed while it saved
-                part.unlink()
+        with first_rank_first():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for name in (WHOLE, PROGRESS, PIECES):
+                for part in self.folder.glob(f".{name}*"):  # of a run that was killed while it saved
+                    shutil.rmtree(part) if part.is_dir() else part.unlink()
         self.step = 0
         self._stopping = False
 
@@ -69,9 +87,10 @@ class Trainer:
         deadline = time.monotonic() + 60 * minutes if minutes is not None else math.inf
         before = self._catch_signals()
         recent: dict[str, float] = {}
+        show = show and rank() == 0
         bar = tqdm(total=self.config.steps, initial=self.step, disable=not show, smoothing=0.05, unit="step")
         try:
-            while self.step < self.config.steps and not self._stopping and time.monotonic() < deadline:
+            while self.step < self.config.steps and self._all_go_on(time.monotonic() < deadline):
                 losses = self.train_step()
                 for name, value in losses.items():
                     recent[name] = value if name not in recent else 0.98 * recent[name] + 0.02 * value
@@ -89,26 +108,36 @@ class Trainer:
         return recent
 
     def train_step(self) -> dict[str, float]:
-        """One step on one batch. A loss that is not finite stops the run with the step that caused it."""
+        """One step on one batch: its losses, and `gradient`, the length of theirs before it was cut.
+
+        A loss that is not finite stops the run with the step that caused it.
+        """
         config = self.config
         torch.manual_seed(config.seed * 7_919 + self.step)
         pairs = self.source.draw(self.step)
         self.module.train()
         with autocast(self.device, config.bf16):
-            losses = self.objective.losses(pairs, self.step / config.steps)
-        self._demand_finite("loss", losses["loss"])
+            losses = self.stage(pairs, self.step / config.steps)
+        told = torch.stack([value.detach().float() for value in losses.values()])
+        told = dict(zip(losses, sum_over_ranks(told) / ranks(), strict=True))
+        self._demand_finite("loss", told["loss"])
         losses["loss"].backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.module.parameters(), config.optimizer.clip_norm)
+        norm = clip_gradients(self.module.parameters(), config.optimizer.clip_norm)
         self._demand_finite("length of the gradient", norm)  # before it can spoil the weights
         scale = learning_rate_scale(self.step, config.steps, config.optimizer)
         for optimizer in self.optimizers:
-            peak = config.optimizer.muon_rate if isinstance(optimizer, torch.optim.Muon) else config.optimizer.adam_rate
+            peak = config.optimizer.muon_rate if isinstance(optimizer, Muon) else config.optimizer.adam_rate
             for group in optimizer.param_groups:
                 group["lr"] = peak * scale
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self.step += 1
-        return {name: value.item() for name, value in losses.items()}
+        return {name: value.item() for name, value in (told | {"gradient": norm}).items()}
+
+    def _all_go_on(self, in_time: bool) -> bool:
+        """Whether every rank has time and was not told to stop: they stop together, or some would wait for ever."""
+        stops = self._stopping or not in_time
+        return not (sum_over_ranks(torch.tensor(float(stops), device=self.device)) if many_ranks() else stops)
 
     def _demand_finite(self, name: str, value: torch.Tensor) -> None:
         if not torch.isfinite(value):
@@ -120,45 +149,32 @@ class Trainer:
     # ---- saving -----------------------------------------------------------------------------------------------------
 
     def save(self) -> None:
-        """Weights and optimizers in one file; the step is in the same file's name space, so they cannot part."""
-        tensors = {f"module.{n}": t.detach().cpu().contiguous() for n, t in self.module.state_dict().items()}
-        for i, optimizer in enumerate(self.optimizers):
-            for index, slots in optimizer.state_dict()["state"].items():
-                for slot, value in slots.items():
-                    tensors[f"optimizer.{i}.{index}.{slot}"] = torch.as_tensor(value).detach().cpu().contiguous()
-        tensors["step"] = torch.tensor(self.step)
-        write_tensors(self.folder / STATE, tensors)
-        write_text(self.folder / PROGRESS, json.dumps({"step": self.step, "config": asdict(self.config)}, indent=1))
+        """Weights and optimizers; the step is in the same place, so they cannot part. Every rank has to call."""
+        if self.config.pieces:
+            write_pieces(self.state, self.step, self.folder)
+        else:
+            write_whole(self.state, self.step, self.folder)
+        if rank() == 0:
+            write_text(self.folder / PROGRESS, json.dumps({"step": self.step, "config": asdict(self.config)}, indent=1))
+            if self.config.pieces:
+                (self.folder / WHOLE).unlink(missing_ok=True)
+            for home in () if self.config.pieces else list_pieces(self.folder):
+                shutil.rmtree(home)
 
     def resume(self) -> bool:
-        """Continues from the folder's last save; False if there is none. CheckpointError if it is not of this run."""
-        path = self.folder / STATE
-        if not path.is_file():
+        """Continues from the folder's last save, in either form and of any number of ranks; False if there is none.
+
+        CheckpointError if it is not of this run.
+        """
+        form, place = find_state(self.folder)
+        if form is None:
             return False
-        try:
-            with safe_open(path, framework="pt") as file:
-                tensors = {name: file.get_tensor(name) for name in file.keys()}
-        except SafetensorError as error:
-            raise CheckpointError(f"{path} is damaged ({error}); remove it to begin anew.") from None
-        weights = {n.removeprefix("module."): t for n, t in tensors.items() if n.startswith("module.")}
-        try:
-            self.module.load_state_dict(weights)
-        except RuntimeError as error:
-            raise CheckpointError(f"{path} is of another model or stage: {error}") from None
-        if "step" not in tensors:
-            raise CheckpointError(f"{path} does not say at which step it was saved; remove it to begin anew.")
-        for i, optimizer in enumerate(self.optimizers):
-            state: dict[int, dict[str, torch.Tensor]] = {}
-            for name, tensor in tensors.items():
-                if name.startswith(f"optimizer.{i}."):
-                    index, slot = name.split(".")[2:]
-                    state.setdefault(int(index), {})[slot] = tensor
-            groups = optimizer.state_dict()["param_groups"]
-            optimizer.load_state_dict({"state": state, "param_groups": groups})
-        self.step = int(tensors["step"])
+        self.step = form(self.state, place)
         return True
 
     def _log(self, losses: dict[str, float]) -> None:
+        if rank() > 0:
+            return
         path = self.folder / "log.csv"
         new = not path.exists()
         with path.open("a", newline="") as lines:

@@ -59,7 +59,11 @@ def test_a_token_sees_its_frame_and_the_window_before_it(asking, known, window):
     """Against one product with a mask over everything."""
     torch.manual_seed(0)
     tokens = 3
-    q, k, v = torch.randn(2, 1, asking * tokens, 8), torch.randn(2, 1, known * tokens, 8), torch.randn(2, 1, known * tokens, 8)
+    q, k, v = (
+        torch.randn(2, 1, asking * tokens, 8),
+        torch.randn(2, 1, known * tokens, 8),
+        torch.randn(2, 1, known * tokens, 8),
+    )
     age = torch.arange(known - asking, known)[:, None] - torch.arange(known)
     allowed = (age >= 0) & (age < (window or known))
     mask = allowed.repeat_interleave(tokens, 0).repeat_interleave(tokens, 1)

@@ -8,6 +8,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from lawm_core.models.bottlenecks.base import BottleneckOutput, between
+from lawm_core.runtime import own_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,5 +74,8 @@ class NoisyBottleneck(nn.Module):
         mean, log_variance = raw_BUX.float().chunk(2, dim=-1)
         log_variance = (log_variance + self.first_variance(capacity_B)[:, None, None].log()).clamp(-12, 4)
         kl_BU = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=-1)
-        action = mean + torch.randn_like(mean) * (0.5 * log_variance).exp() if self.training else mean
+        action = mean
+        if self.training:
+            noise = own_rows(lambda rows: torch.randn(rows, *mean.shape[1:], device=mean.device), len(mean))
+            action = mean + noise * (0.5 * log_variance).exp()
         return BottleneckOutput(action, self.beta(capacity_B)[:, None] * kl_BU, {"nats": kl_BU.mean().detach()})

@@ -1,0 +1,176 @@
+"""What a training run saves: weights, what the optimizers remember, and the step, as tensors by name.
+
+Two forms on the disk. `state.safetensors` is one file of whole tensors, written by the first rank. `state-STEP/`, for
+models too large for that, is a folder in which each rank writes its own pieces, by `torch.distributed.checkpoint` in
+safetensors. Either is read by any number of ranks, with DDP or FSDP2, and a run that is resumed may write the other.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from lawm_core.checkpoint import sync, write_tensors
+from lawm_core.contracts import CheckpointError
+from lawm_core.runtime import cut_like, rank, wait_for_ranks, whole
+
+WHOLE, PIECES = "state.safetensors", "state-"
+
+
+class TrainingState:
+    """The tensors of a run, as they are in memory."""
+
+    def __init__(self, module: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+        self.module, self.optimizers = module, optimizers
+
+    def tensors(self, step: int) -> dict[str, Tensor]:
+        """All of them by name; those of a module in pieces are in pieces too."""
+        tensors = {f"module.{n}": t.detach() for n, t in self.module.state_dict().items()}
+        for i, optimizer in enumerate(self.optimizers):
+            for index, slots in optimizer.state_dict()["state"].items():
+                for slot, value in slots.items():
+                    tensors[f"optimizer.{i}.{index}.{slot}"] = torch.as_tensor(value).detach()
+        return tensors | {"step": torch.tensor(step)}
+
+    def make_room(self, shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
+        """Tensors to be filled, for a save of these names and shapes. ValueError where it is of another run."""
+        room = {f"module.{n}": t.detach() for n, t in self.module.state_dict().items()}
+        if wrong := sorted(n for n in set(room) | set(shapes) if n.startswith("module.") and
+                           (n not in shapes or n not in room or tuple(room[n].shape) != shapes[n])):  # fmt: skip
+            raise ValueError(f"{wrong[0]} does not fit")
+        for name in (n for n in shapes if n.startswith("optimizer.")):
+            i, index, slot = name.split(".", 3)[1:]
+            parameter = self._parameters(int(i))[int(index)]
+            room[name] = torch.zeros(()) if slot == "step" else torch.zeros_like(parameter.detach())
+            if tuple(room[name].shape) != shapes[name]:
+                raise ValueError(f"{name} does not fit")
+        return room
+
+    def take(self, filled: dict[str, Tensor]) -> None:
+        """Goes on from tensors that `make_room` gave; a module's are in place already."""
+        for i, optimizer in enumerate(self.optimizers):
+            state: dict[int, dict[str, Tensor]] = {}
+            for name in (n for n in filled if n.startswith(f"optimizer.{i}.")):
+                index, slot = name.split(".")[2:]
+                state.setdefault(int(index), {})[slot] = filled[name]
+            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+    def _parameters(self, optimizer: int) -> list[Tensor]:
+        return [p for group in self.optimizers[optimizer].param_groups for p in group["params"]]
+
+
+def find_state(folder: Path) -> tuple[Callable[[TrainingState, Path], int] | None, Path]:
+    """How to read the folder's last save, and where it is; (None, folder) where there is none.
+
+    Both forms lie there only where a run was killed just after it had changed from one to the other.
+    """
+    pieces, one = list_pieces(folder), folder / WHOLE
+    if one.is_file() and (not pieces or step_of(one) > step_of(pieces[-1])):
+        return read_whole, one
+    return (read_pieces, pieces[-1]) if pieces else (None, folder)
+
+
+def step_of(place: Path) -> int:
+    """The step of a save; -1 where it does not say."""
+    if place.is_dir():
+        return int(place.name.removeprefix(PIECES))
+    try:
+        with safe_open(place, framework="pt") as file:
+            return int(file.get_tensor("step"))
+    except SafetensorError:
+        return -1
+
+
+# ---- one file -------------------------------------------------------------------------------------------------------
+
+
+def write_whole(state: TrainingState, step: int, folder: Path) -> None:
+    """state.safetensors, by the first rank; every rank has to call."""
+    tensors = {}
+    for name, tensor in state.tensors(step).items():
+        gathered = whole(tensor)
+        if rank() == 0:
+            tensors[name] = gathered.cpu().contiguous()
+    if rank() == 0:
+        write_tensors(folder / WHOLE, tensors)
+
+
+def read_whole(state: TrainingState, path: Path) -> int:
+    """The step of the save, which is now the state's. CheckpointError where it is damaged or of another run."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
+            room = make_room(state, shapes, path)
+            with torch.no_grad():
+                for name, tensor in room.items():
+                    tensor.copy_(cut_like(file.get_tensor(name).to(tensor.device), tensor))
+            step = int(file.get_tensor("step"))
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is damaged ({error}); remove it to begin anew.") from None
+    state.take(room)
+    return step
+
+
+def make_room(state: TrainingState, shapes: dict[str, tuple[int, ...]], path: Path) -> dict[str, Tensor]:
+    """`TrainingState.make_room` for a file or folder, with errors that name it."""
+    if "step" not in shapes:
+        raise CheckpointError(f"{path} does not say at which step it was saved; remove it to begin anew.")
+    try:
+        return state.make_room(shapes)
+    except (ValueError, IndexError) as error:
+        raise CheckpointError(f"{path} is of another model or stage: {error}.") from None
+
+
+# ---- pieces ---------------------------------------------------------------------------------------------------------
+
+
+def list_pieces(folder: Path) -> list[Path]:
+    """Whole folders of pieces, the latest last; one that was not finished has another name."""
+    found = [p for p in folder.glob(f"{PIECES}*") if p.is_dir() and p.name.removeprefix(PIECES).isdigit()]
+    return sorted(found, key=lambda p: int(p.name.removeprefix(PIECES)))
+
+
+def write_pieces(state: TrainingState, step: int, folder: Path) -> None:
+    """state-STEP/, each rank its own; every rank has to call. Older ones go when it is whole and on the disk."""
+    from torch.distributed import checkpoint
+
+    home, part = folder / f"{PIECES}{step}", folder / f".{PIECES}{step}.part"
+    if rank() == 0:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+    wait_for_ranks()
+    writer = checkpoint.HuggingFaceStorageWriter(str(part), save_distributed=True)
+    checkpoint.save(state.tensors(step), storage_writer=writer)
+    wait_for_ranks()
+    if rank() == 0:
+        for file in part.iterdir():
+            sync(file)
+        sync(part)
+        shutil.rmtree(home, ignore_errors=True)
+        part.rename(home)
+        sync(folder)
+        for old in list_pieces(folder)[:-1]:
+            shutil.rmtree(old)
+    wait_for_ranks()
+
+
+def read_pieces(state: TrainingState, home: Path) -> int:
+    """The step of the save, which is now the state's. CheckpointError where it is damaged or of another run."""
+    from torch.distributed import checkpoint
+
+    try:
+        reader = checkpoint.HuggingFaceStorageReader(str(home))
+        about = reader.read_metadata().state_dict_metadata
+        room = make_room(state, {name: tuple(told.size) for name, told in about.items()}, home)
+        room["step"] = torch.zeros((), dtype=torch.int64)
+        checkpoint.load(room, storage_reader=reader)
+    except (SafetensorError, OSError, KeyError, checkpoint.api.CheckpointException) as error:
+        raise CheckpointError(f"{home} is damaged ({error}); remove it to begin anew.") from None
+    step = int(room.pop("step"))
+    state.take(room)
+    return step

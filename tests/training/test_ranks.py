@@ -1,0 +1,161 @@
+"""Laws of training on many ranks: the steps of one process, whatever their number and however a model is held."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.multiprocessing
+
+from lawm_core.checkpoint import load_model, save_model
+from lawm_core.model import LatentActionModel
+from lawm_core.training.batches import BatchConfig, PairSource
+from lawm_core.training.losses import (
+    LatentActionConfig,
+    LatentActionObjective,
+    PictureConfig,
+    PictureObjective,
+    ReconstructionConfig,
+    ReconstructionObjective,
+)
+from lawm_core.training.optimizers import Muon, OptimizerConfig
+from lawm_core.training.sampler import SamplerObjective, SamplerObjectiveConfig
+from lawm_core.training.trainer import Trainer, TrainerConfig
+from lawm_core.worlds.twins import TwinConfig
+from tests.conftest import tiny_config
+
+FAMILIES = ("noisy", "sparse", "discrete")
+BATCH = BatchConfig(clips=4, lanes=4, frames=3, twins=TwinConfig(frame_size=32, objects=1))
+STEPS = 4
+CALM = OptimizerConfig(muon_rate=0.005, adam_rate=1e-3, warm_up=0.1)
+STAGES = {
+    "encoder": lambda model: ReconstructionObjective(model, ReconstructionConfig()),
+    "decoder": lambda model: PictureObjective(model, PictureConfig()),
+    "sampler": lambda model: SamplerObjective(model, SamplerObjectiveConfig()),
+    **{
+        name: lambda model, name=name: LatentActionObjective(model, LatentActionConfig(family=name, cycle=0.3))
+        for name in FAMILIES
+    },
+}
+
+
+def build(folder: Path, stage: str, parallel: str = "ddp", pieces: bool = False) -> tuple[Trainer, LatentActionModel]:
+    torch.manual_seed(0)
+    model = LatentActionModel(tiny_config(families=FAMILIES))
+    source = PairSource(BATCH, None, torch.device("cpu"), seed=0)
+    config = TrainerConfig(steps=STEPS, bf16=False, optimizer=CALM, parallel=parallel, pieces=pieces)
+    return Trainer(STAGES[stage](model), source, config, folder), model
+
+
+def curve(run: Trainer, steps: int) -> list[list[float]]:
+    """The loss of some steps, and the length of its gradient: optimizers hide a wrong one at first."""
+    told = [run.train_step() for _ in range(steps)]
+    return [[step["loss"], step["gradient"]] for step in told]
+
+
+def train_all(folder: Path, parallel: str = "ddp") -> dict[str, list[list[float]]]:
+    """Every stage's curve: two steps, a save, two steps after coming back. The models as they end are saved too."""
+    curves = {}
+    for stage in STAGES:
+        run, _ = build(folder / stage, stage, parallel)
+        curves[stage] = curve(run, 2)
+        run.save()
+        again, model = build(folder / stage, stage, parallel)
+        assert again.resume()
+        curves[stage] += curve(again, STEPS - 2)
+        save_model(model, folder / stage / "model")
+    return curves
+
+
+def work(rank: int, ranks: int, folder: str, parallel: str) -> None:
+    """One of several ranks: all stages; then a resume of what one process has saved, and a save in pieces."""
+    torch.set_num_threads(1)
+    home = Path(folder)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=ranks)
+    curves = train_all(home, parallel)
+    run, _ = build(home / "one", "noisy", parallel, pieces=True)
+    assert run.resume() and run.step == 2
+    curves["resumed"] = curve(run, 1)
+    run.save()
+    if rank == 0:
+        torch.save(curves, home / "curves.pt")
+    torch.distributed.destroy_process_group()
+
+
+def assert_alike(ours: list[list[float]], theirs: list[list[float]]) -> None:
+    """Losses within 1e-4, gradients within a thousandth of their length."""
+    (loss, length), (true, true_length) = torch.tensor(ours).T, torch.tensor(theirs).T
+    torch.testing.assert_close(loss, true, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(length, true_length, atol=1e-4, rtol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """One process's curves."""
+    return train_all(tmp_path_factory.mktemp("alone"))
+
+
+@pytest.mark.parametrize(("ranks", "parallel"), [(2, "ddp"), (2, "fsdp"), (4, "ddp"), (4, "fsdp")])
+def test_any_number_of_ranks_takes_the_steps_of_one(alone, tmp_path, ranks, parallel):
+    one, _ = build(tmp_path / "one", "noisy")
+    straight = curve(one, 2)
+    one.save()
+    torch.multiprocessing.spawn(work, args=(ranks, str(tmp_path), parallel), nprocs=ranks)
+    shared = torch.load(tmp_path / "curves.pt", weights_only=True)
+    for stage in STAGES:
+        assert_alike(shared[stage], alone[stage])
+        assert load_model(tmp_path / stage / "model").families == FAMILIES
+    # What one process saved, many went on from; what they saved in pieces, one goes on from.
+    assert_alike(straight + shared["resumed"], alone["noisy"][:3])
+    last, _ = build(tmp_path / "one", "noisy")
+    assert last.resume() and last.step == 3
+    assert_alike(curve(last, 1), alone["noisy"][3:])
+    last.save()
+    assert sorted(p.name for p in (tmp_path / "one").iterdir()) == ["progress.json", "state.safetensors"]
+
+
+def test_lanes_that_ranks_cannot_share_are_refused(monkeypatch):
+    with pytest.raises(ValueError, match="4 clips in 3 lanes"):
+        dataclasses.replace(BATCH, lanes=3)
+    monkeypatch.setattr("lawm_core.training.batches.ranks", lambda: 3)
+    with pytest.raises(ValueError, match="4 lanes cannot be shared by 3 ranks"):
+        PairSource(BATCH, None, torch.device("cpu"), seed=0)
+
+
+def test_muon_does_what_torchs_does():
+    torch.manual_seed(0)
+    start = [torch.randn(shape) for shape in ((6, 4), (4, 9), (5, 5))]
+    ours, theirs = ([torch.nn.Parameter(m.clone()) for m in start] for _ in range(2))
+    pair = Muon(ours, lr=0.02, weight_decay=0.1), torch.optim.Muon(theirs, lr=0.02, weight_decay=0.1, momentum=0.95)
+    for _ in range(3):
+        for matrices, optimizer in zip((ours, theirs), pair, strict=True):
+            torch.manual_seed(7)
+            for matrix in matrices:
+                matrix.grad = torch.randn_like(matrix)
+            optimizer.step()
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_a_save_that_was_cut_off_is_not_taken_for_one(tmp_path):
+    run, _ = build(tmp_path, "noisy", pieces=True)
+    curve(run, 1)
+    run.save()
+    (tmp_path / ".state-2.part").mkdir()
+    again, _ = build(tmp_path, "noisy", pieces=True)
+    assert again.resume() and again.step == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["progress.json", "state-1"]
+
+
+def test_torchrun_trains_a_recipe_from_the_shell(tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    command += ["-m", "lawm_core", "train", "encoder", "--steps", "2", "--quiet", "--out", str(tmp_path)]
+    told = {"capture_output": True, "text": True, "timeout": 300, "env": os.environ | {"OMP_NUM_THREADS": "1"}}
+    done = subprocess.run(command, **told)
+    assert done.returncode == 0, done.stderr
+    (last,) = (json.loads(line) for line in done.stdout.splitlines() if line.startswith("{"))  # one rank speaks
+    assert last["stage"] == "encoder" and last["step"] == 2
+    assert load_model(tmp_path / "model").name == "nano"
