@@ -26,6 +26,7 @@ from app.layout import KEEP_SECONDS, NAME, build_page, read_look  # noqa: E402
 from app.studio import Piece, Studio  # noqa: E402
 from app.sweeper import Sweeper  # noqa: E402
 from app.views import View  # noqa: E402
+from app.visitors import remember_states_alone  # noqa: E402
 
 USAGE = 2  # exit status
 BAD_MODEL = 4
@@ -56,6 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     card_text = card.read_text(encoding="utf-8") if card.is_file() else None
     page = build_page(studio, first_result(studio), curves, card_text, options.keep, options.behind_proxy)
     fetch_no_addresses()
+    remember_states_alone()
     Sweeper(studio.exports, options.keep, studio.export_lock)
     Sweeper(Path(uploads.name), options.keep)  # Gradio deletes what it remembers, and it forgets some
     try:
