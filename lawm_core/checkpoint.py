@@ -67,7 +67,11 @@ def save_model(model: LatentActionModel, folder: str | Path, half: bool = False)
     back in float32), for shipping rather than training on.
     """
     folder = Path(folder)
-    tensors = {name: whole(t.detach()).cpu().contiguous() for name, t in model.state_dict().items()}
+    tensors = {}
+    for name, tensor in model.state_dict().items():
+        gathered = whole(tensor.detach())
+        if rank() == 0:
+            tensors[name] = gathered.cpu().contiguous()
     if rank() > 0:
         wait_for_ranks()
         return folder

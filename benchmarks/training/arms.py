@@ -83,7 +83,9 @@ def train_arm(
     model.encoder.load_state_dict(shipped.encoder.state_dict())
     model.decoder.load_state_dict(shipped.decoder.state_dict())
     stage = nano().stages["lam-noisy"]
-    source = PairSource(dataclasses.replace(stage.batch, clips=clips, **(batch or {})), world, model.device, seed)
+    source = PairSource(
+        dataclasses.replace(stage.batch, clips=clips, lanes=1, **(batch or {})), world, model.device, seed
+    )
     aim = LatentActionObjective(model, LatentActionConfig(family="noisy", **(objective or {})))
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(aim, source, dataclasses.replace(stage.trainer, steps=steps), folder)

@@ -101,7 +101,7 @@ def measure_share(given: argparse.Namespace, share: float, folder: Path) -> dict
     videos, arm = open_world(given.data, given.cache, "train", rate, size), EpisodeWorld(home, "train")
     stage = nano().stages["lam-noisy"]
     world = MixedWorld([videos, arm], [1 - share, share])
-    source = PairSource(dataclasses.replace(stage.batch, clips=given.clips), world, model.device, given.seed)
+    source = PairSource(dataclasses.replace(stage.batch, clips=given.clips, lanes=1), world, model.device, given.seed)
     aim = LatentActionObjective(model, LatentActionConfig(family="noisy", cycle=0.3, warm_up=0.05))
     slower = dataclasses.replace(stage.trainer.optimizer, muon_rate=0.004, adam_rate=3e-4)
     config = dataclasses.replace(stage.trainer, steps=given.steps, optimizer=slower)

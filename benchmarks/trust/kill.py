@@ -60,7 +60,7 @@ def train(folder: Path, steps: int) -> None:
     first = next(iter(recipe.model.families))
     model = LatentActionModel(replace(recipe.model, families={first: recipe.model.families[first]}))
     stage = recipe.stages["encoder"]
-    source = PairSource(replace(stage.batch, clips=2), None, torch.device("cpu"), seed=0)
+    source = PairSource(replace(stage.batch, clips=2, lanes=1), None, torch.device("cpu"), seed=0)
     config = TrainerConfig(steps=steps, optimizer=stage.trainer.optimizer, save_every=1)
     trainer = Trainer(stage.objective(model.requires_grad_(True)), source, config, folder)
     trainer.resume()

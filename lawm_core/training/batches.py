@@ -43,6 +43,13 @@ class BatchConfig:
         if min(self.clips, self.lanes) < 1 or self.clips % self.lanes:
             raise ValueError(f"{self.clips} clips in {self.lanes} lanes; needed: as many clips in each, 1 or more.")
 
+    def demand_shared(self) -> None:
+        """ValueError where the ranks that there are cannot share the lanes."""
+        if self.lanes % ranks():
+            raise ValueError(
+                f"a batch of {self.lanes} lanes cannot be shared by {ranks()} ranks; needed: a divisor of the lanes."
+            )
+
 
 class PairSource:
     """Draws this rank's share of batch number `step`: a pure function of (seed, step), so that a resumed run sees the
@@ -52,10 +59,7 @@ class PairSource:
     """
 
     def __init__(self, config: BatchConfig, clips: VideoWorld | None, device: torch.device, seed: int) -> None:
-        if config.lanes % ranks():
-            raise ValueError(
-                f"a batch of {config.lanes} lanes cannot be shared by {ranks()} ranks; needed: a divisor of the lanes."
-            )
+        config.demand_shared()
         stills_SCHW = clips.stills(2, 160).to(device) if clips else None
         self.config, self.clips, self.device, self.seed = config, clips, device, seed
         self.twins = TwinWorld(config.twins, stills_SCHW)
@@ -71,7 +75,8 @@ class PairSource:
         config, clips = self.config, self.config.clips // self.config.lanes
         seed = (self.seed * 1_000_003 + step) * config.lanes + lane
         generator = torch.Generator(self.device).manual_seed(seed)
-        twins = clips if self.clips is None else round(clips * config.twin_share)
+        before, twins = (self._twins(lanes) for lanes in (lane, lane + 1))
+        twins -= before
         source, target = [], []
         if twins:
             drawn = self.twins.draw(twins, config.frames, generator)
@@ -84,6 +89,11 @@ class PairSource:
             source.append(self.other_colours(real, generator))
             target.append(real)
         return Pairs(torch.cat(source), torch.cat(target))
+
+    def _twins(self, lanes: int) -> int:
+        """How many twins the first so many lanes hold; all lanes together, their share of the batch."""
+        share = self.config.clips if self.clips is None else round(self.config.clips * self.config.twin_share)
+        return share * lanes // self.config.lanes
 
     def other_colours(self, frame_BTCHW: Tensor, generator: torch.Generator) -> Tensor:
         """The same clips, a share of them recoloured."""

@@ -90,8 +90,14 @@ class MaskedObjective:
 
     @torch.no_grad()
     def _follow(self) -> None:
-        for slow, fast in zip(self.slow.state_dict().values(), self.model.encoder.state_dict().values(), strict=True):
+        # Not by state_dict, at which FSDP2 would cut the weights up again.
+        for slow, fast in zip(held(self.slow), held(self.model.encoder), strict=True):
             slow.lerp_(fast.to(slow.dtype), 1 - self.config.slowness)
+
+
+def held(module: nn.Module) -> list[Tensor]:
+    """A module's weights and statistics."""
+    return [*module.parameters(), *module.buffers()]
 
 
 def hide_blocks(frames: int, grid: int, share: float, device: torch.device) -> Tensor:

@@ -192,10 +192,13 @@ def large() -> Recipe:
         inverse_dynamics=InverseDynamicsConfig(block=block, depth=8, motion=MotionConfig(channels=128)),
         world_model=WorldModelConfig(block=block, motion_depth=12, correction_depth=12, window=16),
     )
+    alone = BatchConfig(
+        clips=512, lanes=64, frames=16, twin_share=0.0, recoloured=0.0, twins=TwinConfig(frame_size=256)
+    )
     rates = OptimizerConfig(muon_rate=0.02, adam_rate=6.25e-4, weight_decay=0.04, warm_up=0.1)
     plain = OptimizerConfig(adam_rate=1e-3, weight_decay=0.01)
     lam, samplers = family_stages(
-        batch=BatchConfig(clips=1024, lanes=64, frames=16, twin_share=0.0, recoloured=0.0),
+        batch=replace(alone, clips=1024),
         first=TrainerConfig(steps=30_000, optimizer=rates, save_every=500),
         rest=TrainerConfig(steps=30_000, optimizer=rates, save_every=500),
         sampler=TrainerConfig(steps=10_000, optimizer=plain, save_every=500),
@@ -213,7 +216,7 @@ def large() -> Recipe:
         stages={
             **lam,
             "decoder": StageRecipe(
-                batch=BatchConfig(clips=512, lanes=64, frames=16, twin_share=0.0, recoloured=0.0),
+                batch=alone,
                 trainer=TrainerConfig(steps=90_000, optimizer=pictures, save_every=500),
                 objective=lambda model: PictureObjective(model, PictureConfig()),
             ),

@@ -67,6 +67,8 @@ class TrainingRun:
         if not found:
             of = f" of family {family!r}" if family else ""
             raise ValueError(f"stage {name!r}{of} is not in this recipe; it has: {', '.join(self.recipe.stages)}.")
+        for stage in found:  # now, and not when the stages before it are done
+            self.recipe.stages[stage].batch.demand_shared()
         return found
 
     def train(

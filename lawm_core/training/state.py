@@ -3,23 +3,27 @@
 Two forms on the disk. `state.safetensors` is one file of whole tensors, written by the first rank. `state-STEP/`, for
 models too large for that, is a folder in which each rank writes its own pieces, by `torch.distributed.checkpoint` in
 safetensors. Either is read by any number of ranks, with DDP or FSDP2, and a run that is resumed may write the other.
+progress.json names the one that holds.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from lawm_core.checkpoint import sync, write_tensors
+from lawm_core.checkpoint import sync, write_tensors, write_text
 from lawm_core.contracts import CheckpointError
 from lawm_core.runtime import cut_like, rank, wait_for_ranks, whole
 
-WHOLE, PIECES = "state.safetensors", "state-"
+WHOLE, PIECES, UNFINISHED = "state.safetensors", "state-", ".state-unfinished"
+PROGRESS, MANIFEST = "progress.json", "pieces.json"
 
 
 class TrainingState:
@@ -64,33 +68,42 @@ class TrainingState:
         return [p for group in self.optimizers[optimizer].param_groups for p in group["params"]]
 
 
-def find_state(folder: Path) -> tuple[Callable[[TrainingState, Path], int] | None, Path]:
-    """How to read the folder's last save, and where it is; (None, folder) where there is none.
-
-    Both forms lie there only where a run was killed just after it had changed from one to the other.
-    """
-    pieces, one = list_pieces(folder), folder / WHOLE
-    if one.is_file() and (not pieces or step_of(one) > step_of(pieces[-1])):
-        return read_whole, one
-    return (read_pieces, pieces[-1]) if pieces else (None, folder)
-
-
-def step_of(place: Path) -> int:
-    """The step of a save; -1 where it does not say."""
-    if place.is_dir():
-        return int(place.name.removeprefix(PIECES))
+def find_state(folder: Path) -> Path | None:
+    """The folder's current save: the one that progress.json names, or the latest to be written; None without any."""
     try:
-        with safe_open(place, framework="pt") as file:
-            return int(file.get_tensor("step"))
-    except SafetensorError:
-        return -1
+        named = folder / str(json.loads((folder / PROGRESS).read_text(encoding="utf-8"))["save"])
+    except (OSError, ValueError, KeyError, TypeError):  # of an older run, or killed before its first save was named
+        named = None
+    found = [*list_pieces(folder), *folder.glob(WHOLE)]
+    return named if named in found else max(found, key=lambda place: place.stat().st_mtime_ns, default=None)
+
+
+def read_state(state: TrainingState, place: Path) -> int:
+    """The step of a save in either form, which is now the state's. CheckpointError where it is damaged or of another
+    run.
+    """
+    return read_pieces(state, place) if place.is_dir() else read_whole(state, place)
+
+
+def write_state(state: TrainingState, step: int, folder: Path, pieces: bool, about: dict) -> Path:
+    """The save, which is the current one from the moment that progress.json names it; then others go.
+
+    Every rank has to call. about: what else progress.json says.
+    """
+    place = write_pieces(state, step, folder) if pieces else write_whole(state, step, folder)
+    if rank() == 0:
+        write_text(folder / PROGRESS, json.dumps({"step": step, "save": place.name, **about}, indent=1))
+        for old in {*list_pieces(folder), *folder.glob(WHOLE)} - {place}:
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
+    wait_for_ranks()
+    return place
 
 
 # ---- one file -------------------------------------------------------------------------------------------------------
 
 
-def write_whole(state: TrainingState, step: int, folder: Path) -> None:
-    """state.safetensors, by the first rank; every rank has to call."""
+def write_whole(state: TrainingState, step: int, folder: Path) -> Path:
+    """state.safetensors, by the first rank."""
     tensors = {}
     for name, tensor in state.tensors(step).items():
         gathered = whole(tensor)
@@ -98,6 +111,7 @@ def write_whole(state: TrainingState, step: int, folder: Path) -> None:
             tensors[name] = gathered.cpu().contiguous()
     if rank() == 0:
         write_tensors(folder / WHOLE, tensors)
+    return folder / WHOLE
 
 
 def read_whole(state: TrainingState, path: Path) -> int:
@@ -130,16 +144,15 @@ def make_room(state: TrainingState, shapes: dict[str, tuple[int, ...]], path: Pa
 
 
 def list_pieces(folder: Path) -> list[Path]:
-    """Whole folders of pieces, the latest last; one that was not finished has another name."""
-    found = [p for p in folder.glob(f"{PIECES}*") if p.is_dir() and p.name.removeprefix(PIECES).isdigit()]
-    return sorted(found, key=lambda p: int(p.name.removeprefix(PIECES)))
+    """Whole folders of pieces; one that was not finished has another name."""
+    return [p for p in folder.glob(f"{PIECES}*") if (p / MANIFEST).is_file()]
 
 
-def write_pieces(state: TrainingState, step: int, folder: Path) -> None:
-    """state-STEP/, each rank its own; every rank has to call. Older ones go when it is whole and on the disk."""
+def write_pieces(state: TrainingState, step: int, folder: Path) -> Path:
+    """A new folder state-STEP, each rank its own pieces; it has its name when all of it is on the disk."""
     from torch.distributed import checkpoint
 
-    home, part = folder / f"{PIECES}{step}", folder / f".{PIECES}{step}.part"
+    part = folder / UNFINISHED
     if rank() == 0:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
@@ -147,22 +160,27 @@ def write_pieces(state: TrainingState, step: int, folder: Path) -> None:
     writer = checkpoint.HuggingFaceStorageWriter(str(part), save_distributed=True)
     checkpoint.save(state.tensors(step), storage_writer=writer)
     wait_for_ranks()
+    names = (f"{PIECES}{step}{'-' * again}" for again in count())
+    home = next(folder / name for name in names if not (folder / name).exists())  # an older run's may be in the way
+    wait_for_ranks()
     if rank() == 0:
+        sizes = {file.name: file.stat().st_size for file in part.iterdir()}
+        (part / MANIFEST).write_text(json.dumps(sizes, indent=1), encoding="utf-8")
         for file in part.iterdir():
             sync(file)
         sync(part)
-        shutil.rmtree(home, ignore_errors=True)
         part.rename(home)
         sync(folder)
-        for old in list_pieces(folder)[:-1]:
-            shutil.rmtree(old)
-    wait_for_ranks()
+    return home
 
 
 def read_pieces(state: TrainingState, home: Path) -> int:
     """The step of the save, which is now the state's. CheckpointError where it is damaged or of another run."""
     from torch.distributed import checkpoint
 
+    sizes = json.loads((home / MANIFEST).read_text(encoding="utf-8"))
+    if wrong := sorted(n for n, size in sizes.items() if not (home / n).is_file() or (home / n).stat().st_size != size):
+        raise CheckpointError(f"{home} is damaged: {wrong[0]} is missing or not whole; remove it to begin anew.")
     try:
         reader = checkpoint.HuggingFaceStorageReader(str(home))
         about = reader.read_metadata().state_dict_metadata

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 import shutil
 import signal
@@ -14,23 +13,12 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from lawm_core.checkpoint import write_text
 from lawm_core.runtime import autocast, first_rank_first, many_ranks, rank, ranks, sum_over_ranks
 from lawm_core.training.batches import PairSource
 from lawm_core.training.losses import Objective
 from lawm_core.training.optimizers import Muon, OptimizerConfig, build_optimizers, clip_gradients, learning_rate_scale
 from lawm_core.training.parallel import spread
-from lawm_core.training.state import (
-    PIECES,
-    WHOLE,
-    TrainingState,
-    find_state,
-    list_pieces,
-    write_pieces,
-    write_whole,
-)
-
-PROGRESS = "progress.json"
+from lawm_core.training.state import PROGRESS, UNFINISHED, WHOLE, TrainingState, find_state, read_state, write_state
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,10 +64,12 @@ class Trainer:
         self.folder = Path(folder)
         with first_rank_first():
             self.folder.mkdir(parents=True, exist_ok=True)
-            for name in (WHOLE, PROGRESS, PIECES):
-                for part in self.folder.glob(f".{name}*"):  # of a run that was killed while it saved
-                    shutil.rmtree(part) if part.is_dir() else part.unlink()
+            shutil.rmtree(self.folder / UNFINISHED, ignore_errors=True)  # of a run that was killed while it saved
+            for name in (WHOLE, PROGRESS):
+                for part in self.folder.glob(f".{name}.*"):
+                    part.unlink()
         self.step = 0
+        self._saved: tuple[int, Path] | None = None
         self._stopping = False
 
     def run(self, minutes: float | None = None, show: bool = True) -> dict[str, float]:
@@ -149,27 +139,22 @@ class Trainer:
     # ---- saving -----------------------------------------------------------------------------------------------------
 
     def save(self) -> None:
-        """Weights and optimizers; the step is in the same place, so they cannot part. Every rank has to call."""
-        if self.config.pieces:
-            write_pieces(self.state, self.step, self.folder)
-        else:
-            write_whole(self.state, self.step, self.folder)
-        if rank() == 0:
-            write_text(self.folder / PROGRESS, json.dumps({"step": self.step, "config": asdict(self.config)}, indent=1))
-            if self.config.pieces:
-                (self.folder / WHOLE).unlink(missing_ok=True)
-            for home in () if self.config.pieces else list_pieces(self.folder):
-                shutil.rmtree(home)
+        """Weights and optimizers; the step is in the same place, so they cannot part. Every rank has to call.
+
+        Nothing is done where this very step is saved already.
+        """
+        if self._saved is None or self._saved[0] != self.step or not self._saved[1].exists():
+            about = {"config": asdict(self.config)}
+            self._saved = self.step, write_state(self.state, self.step, self.folder, self.config.pieces, about)
 
     def resume(self) -> bool:
         """Continues from the folder's last save, in either form and of any number of ranks; False if there is none.
 
         CheckpointError if it is not of this run.
         """
-        form, place = find_state(self.folder)
-        if form is None:
+        if (place := find_state(self.folder)) is None:
             return False
-        self.step = form(self.state, place)
+        self.step = read_state(self.state, place)
         return True
 
     def _log(self, losses: dict[str, float]) -> None:

@@ -12,6 +12,7 @@ import torch
 import torch.multiprocessing
 
 from lawm_core.checkpoint import load_model, save_model
+from lawm_core.contracts import CheckpointError
 from lawm_core.model import LatentActionModel
 from lawm_core.training.batches import BatchConfig, PairSource
 from lawm_core.training.losses import (
@@ -79,6 +80,7 @@ def work(rank: int, ranks: int, folder: str, parallel: str) -> None:
     curves = train_all(home, parallel)
     run, _ = build(home / "one", "noisy", parallel, pieces=True)
     assert run.resume() and run.step == 2
+    assert any(hasattr(p, "to_local") for p in run.module.parameters()) is (parallel == "fsdp")
     curves["resumed"] = curve(run, 1)
     run.save()
     if rank == 0:
@@ -111,6 +113,8 @@ def test_any_number_of_ranks_takes_the_steps_of_one(alone, tmp_path, ranks, para
         assert load_model(tmp_path / stage / "model").families == FAMILIES
     # What one process saved, many went on from; what they saved in pieces, one goes on from.
     assert_alike(straight + shared["resumed"], alone["noisy"][:3])
+    (pieces,) = (tmp_path / "one").glob("state-*/")
+    assert len(list(pieces.glob("*.safetensors"))) == ranks  # each wrote its own
     last, _ = build(tmp_path / "one", "noisy")
     assert last.resume() and last.step == 3
     assert_alike(curve(last, 1), alone["noisy"][3:])
@@ -144,10 +148,42 @@ def test_a_save_that_was_cut_off_is_not_taken_for_one(tmp_path):
     run, _ = build(tmp_path, "noisy", pieces=True)
     curve(run, 1)
     run.save()
-    (tmp_path / ".state-2.part").mkdir()
+    (tmp_path / ".state-unfinished").mkdir()
     again, _ = build(tmp_path, "noisy", pieces=True)
     assert again.resume() and again.step == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["progress.json", "state-1"]
+
+
+@pytest.mark.parametrize("pieces", [False, True])
+def test_a_fresh_run_in_an_old_ones_folder_is_gone_on_with_and_not_the_old_one(tmp_path, pieces):
+    old, _ = build(tmp_path, "noisy", pieces=True)
+    curve(old, 2)
+    old.save()
+    fresh, _ = build(tmp_path, "noisy", pieces=pieces)
+    curve(fresh, 1)
+    fresh.save()
+    again, _ = build(tmp_path, "noisy")
+    assert again.resume() and again.step == 1
+    assert len([p for p in tmp_path.iterdir() if p.name != "progress.json"]) == 1
+
+
+def test_the_same_step_of_another_run_does_not_stand_in_for_a_save(tmp_path):
+    for seed_of in ("noisy", "sparse"):
+        run, _ = build(tmp_path, seed_of, pieces=True)
+        curve(run, 1)
+        run.save()
+    again, _ = build(tmp_path, "sparse")
+    assert again.resume() and again.step == 1
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut"])
+def test_a_piece_that_is_missing_or_cut_is_noticed(tmp_path, damage):
+    run, _ = build(tmp_path, "noisy", pieces=True)
+    run.save()
+    piece = next(tmp_path.glob("state-0/*.safetensors"))
+    piece.unlink() if damage == "gone" else piece.write_bytes(piece.read_bytes()[:-8])
+    with pytest.raises(CheckpointError, match="missing or not whole"):
+        build(tmp_path, "noisy")[0].resume()
 
 
 def test_torchrun_trains_a_recipe_from_the_shell(tmp_path):
