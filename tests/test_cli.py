@@ -96,7 +96,7 @@ def test_train_and_resume_make_a_model_that_loads(tmp_path, capsys, monkeypatch)
         twins = recipes.BatchConfig(clips=2, frames=3).twins
         small = replace(twins, frame_size=32, objects=1)
         stages = {
-            name: replace(stage, batch=replace(stage.batch, clips=2, frames=3, twins=small))
+            name: replace(stage, batch=replace(stage.batch, clips=2, lanes=1, frames=3, twins=small))
             for name, stage in recipe.stages.items()
         }
         return replace(recipe, model=tiny_config(families=tuple(recipe.model.families)), stages=stages)
