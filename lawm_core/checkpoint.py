@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 
 from lawm_core.contracts import CheckpointError
 from lawm_core.model import LatentActionModel, ModelConfig
-from lawm_core.runtime import rank, wait_for_ranks, whole
+from lawm_core.runtime import gathered, rank, wait_for_ranks
 from lawm_core.schema import build_dataclass, read_json_file
 
 SHARD_BYTES = 15 * 2**20
@@ -67,11 +67,7 @@ def save_model(model: LatentActionModel, folder: str | Path, half: bool = False)
     back in float32), for shipping rather than training on.
     """
     folder = Path(folder)
-    tensors = {}
-    for name, tensor in model.state_dict().items():
-        gathered = whole(tensor.detach())
-        if rank() == 0:
-            tensors[name] = gathered.cpu().contiguous()
+    tensors = gathered(model.state_dict())
     if rank() > 0:
         wait_for_ranks()
         return folder

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -152,7 +151,9 @@ def run_train(options: argparse.Namespace) -> None:
 
 def run_train_labelled(options: argparse.Namespace) -> None:
     """Controllers of one robot for OUT/model; or its baselines, on the encoder of OUT/model, into OUT/baselines."""
-    if options.pieces or int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    from lawm_core.runtime import launched_ranks
+
+    if options.pieces or launched_ranks() > 1:
         raise ValueError("controllers and baselines are small: they train in one process, and are saved whole.")
     from lawm_core.checkpoint import load_model
     from lawm_core.training.baselines import train_baselines

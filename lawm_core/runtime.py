@@ -40,10 +40,15 @@ def ranks() -> int:
     return torch.distributed.get_world_size() if many_ranks() else 1
 
 
+def launched_ranks() -> int:
+    """How many processes `torchrun` started, whether they have joined or not; without it, 1."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 @contextlib.contextmanager
 def joined_ranks(device: torch.device) -> Iterator[torch.device]:
     """Joins the processes that `torchrun` started, for the block; this one's device. Without torchrun, the same."""
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or many_ranks():
+    if launched_ranks() < 2 or many_ranks():
         yield device
         return
     if device.type == "cuda":
@@ -131,6 +136,16 @@ def own_rows(draw: Callable[[int], torch.Tensor], rows: int, stacks: int = 1) ->
 def whole(x: torch.Tensor) -> torch.Tensor:
     """All of a tensor that ranks hold in pieces; every rank has to ask. Others as they are."""
     return x.full_tensor() if hasattr(x, "full_tensor") else x
+
+
+def gathered(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Whole tensors in the first rank's memory, one after another; every rank has to ask, and the others get none."""
+    kept = {}
+    for name, tensor in tensors.items():
+        all_of_it = whole(tensor.detach())
+        if rank() == 0:
+            kept[name] = all_of_it.cpu().contiguous()
+    return kept
 
 
 def cut_like(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from lawm_core.checkpoint import sync, write_tensors, write_text
 from lawm_core.contracts import CheckpointError
-from lawm_core.runtime import cut_like, rank, wait_for_ranks, whole
+from lawm_core.runtime import cut_like, gathered, rank, wait_for_ranks
+from lawm_core.schema import read_json_file
 
 WHOLE, PIECES, UNFINISHED = "state.safetensors", "state-", ".state-unfinished"
 PROGRESS, MANIFEST = "progress.json", "pieces.json"
@@ -71,7 +72,7 @@ class TrainingState:
 def find_state(folder: Path) -> Path | None:
     """The folder's current save: the one that progress.json names, or the latest to be written; None without any."""
     try:
-        named = folder / str(json.loads((folder / PROGRESS).read_text(encoding="utf-8"))["save"])
+        named = folder / str(read_json_file(folder / PROGRESS)["save"])
     except (OSError, ValueError, KeyError, TypeError):  # of an older run, or killed before its first save was named
         named = None
     found = [*list_pieces(folder), *folder.glob(WHOLE)]
@@ -104,12 +105,7 @@ def write_state(state: TrainingState, step: int, folder: Path, pieces: bool, abo
 
 def write_whole(state: TrainingState, step: int, folder: Path) -> Path:
     """state.safetensors, by the first rank."""
-    tensors = {}
-    for name, tensor in state.tensors(step).items():
-        gathered = whole(tensor)
-        if rank() == 0:
-            tensors[name] = gathered.cpu().contiguous()
-    if rank() == 0:
+    if tensors := gathered(state.tensors(step)):
         write_tensors(folder / WHOLE, tensors)
     return folder / WHOLE
 
@@ -174,13 +170,21 @@ def write_pieces(state: TrainingState, step: int, folder: Path) -> Path:
     return home
 
 
+def demand_every_piece(home: Path) -> None:
+    """CheckpointError where a file that was written is gone or cut: what is left would be read without a word."""
+    try:
+        for name, size in read_json_file(home / MANIFEST).items():
+            if not (home / name).is_file() or (home / name).stat().st_size != size:
+                raise OSError(f"{name} is missing or not whole")
+    except (OSError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{home} is damaged ({error}); remove it to begin anew.") from None
+
+
 def read_pieces(state: TrainingState, home: Path) -> int:
     """The step of the save, which is now the state's. CheckpointError where it is damaged or of another run."""
     from torch.distributed import checkpoint
 
-    sizes = json.loads((home / MANIFEST).read_text(encoding="utf-8"))
-    if wrong := sorted(n for n, size in sizes.items() if not (home / n).is_file() or (home / n).stat().st_size != size):
-        raise CheckpointError(f"{home} is damaged: {wrong[0]} is missing or not whole; remove it to begin anew.")
+    demand_every_piece(home)
     try:
         reader = checkpoint.HuggingFaceStorageReader(str(home))
         about = reader.read_metadata().state_dict_metadata
