@@ -42,8 +42,9 @@ def grid_positions(frames: int, grid: int, first_frame: int = 0, device: torch.d
     return torch.cartesian_prod(frame_T, side_G, side_G)
 
 
-def rotary_angles(position_X3: Tensor, head_width: int, base: float) -> tuple[Tensor, Tensor]:
-    """Cosines and sines (X, head_width / 2) for positions on three axes.
+def rotary_angles(position_X3: Tensor, head_width: int, base: float) -> Tensor:
+    """How far positions on three axes turn each pair of channels, as complex numbers of length one: turn_X1P, with
+    P = head_width / 2 pairs and room for heads.
 
     Each axis turns an equal even share of the channels; channels left over do not turn.
     """
@@ -51,14 +52,16 @@ def rotary_angles(position_X3: Tensor, head_width: int, base: float) -> tuple[Te
     wave_P = base ** (-torch.arange(pairs, device=position_X3.device, dtype=torch.float32) / pairs)
     angle_XP = rearrange(position_X3[:, :, None] * wave_P, "x a p -> x (a p)")
     angle_XP = F.pad(angle_XP, (0, head_width // 2 - angle_XP.shape[1]))
-    return angle_XP.cos(), angle_XP.sin()
+    return torch.complex(angle_XP.cos(), angle_XP.sin())[:, None]
 
 
-def rotate(x_BMXd: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
-    """Turns adjacent channel pairs by their token's angles; float32 in and out, since bf16 would round positions."""
-    cos_XP, sin_XP = rotary
-    even, odd = x_BMXd.unflatten(-1, (-1, 2)).unbind(-1)
-    return torch.stack((even * cos_XP - odd * sin_XP, even * sin_XP + odd * cos_XP), dim=-1).flatten(-2)
+def rotate(x_BXMd: Tensor, turn_X1P: Tensor) -> Tensor:
+    """Turns adjacent channel pairs by their token's angles; float32 in and out, since bf16 would round positions.
+
+    A product of complex numbers: one pass over memory, where sines and cosines apart take several.
+    """
+    pair_BXMP = torch.view_as_complex(x_BXMd.unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pair_BXMP * turn_X1P).flatten(-2)
 
 
 # ---- attention and blocks -------------------------------------------------------------------------------------------
@@ -117,15 +120,16 @@ class Attention(nn.Module):
     def forward(
         self,
         x_BXD: Tensor,
-        rotary: tuple[Tensor, Tensor],
+        rotary: Tensor,
         frames: int = 1,
         window: int | None = None,
         past: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Returns the mixed tokens and this layer's (key, value) with the past in front."""
-        q, k, v = rearrange(self.query_key_value(x_BXD), "b x (three m d) -> three b m x d", three=3, m=self.heads)
+        q, k, v = rearrange(self.query_key_value(x_BXD), "b x (three m d) -> three b x m d", three=3, m=self.heads)
         q = rotate(self.query_norm(q.float()), rotary).to(v.dtype)
         k = rotate(self.key_norm(k.float()), rotary).to(v.dtype)
+        q, k, v = (x_BXMd.transpose(1, 2) for x_BXMd in (q, k, v))  # after what works channel by channel
         if past is not None:
             k, v = torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2)
         mixed_BMXd = frame_causal_attention(q, k, v, frames, window)
@@ -186,7 +190,7 @@ class Block(nn.Module):
     def forward(
         self,
         x_BXD: Tensor,
-        rotary: tuple[Tensor, Tensor],
+        rotary: Tensor,
         frames: int = 1,
         window: int | None = None,
         condition_BFC: Tensor | None = None,
