@@ -236,5 +236,4 @@ class DrivingSchool:
         return present
 
     def _keep(self, number: int, told: tuple[tuple[float, ...], ...], present: lawm.Present) -> lawm.Present:
-        held = (present.state_BND, *(x for layer in present.past.layers for x in layer))
-        return self.presents.keep((number, told), present, sum(x.nbytes for x in held))
+        return self.presents.keep((number, told), present, present.state_BND.nbytes + present.past.nbytes)

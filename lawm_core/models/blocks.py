@@ -1,4 +1,4 @@
-"""Transformer parts, the only copy: rotary positions, frame-causal attention, AdaLN-zero, key/value cache.
+"""Transformer parts, the only copy: rotary positions, frame-causal attention, AdaLN-zero.
 
 Block-causal attention and frame-wise AdaLN-zero follow [LAWM §3]; the three-axis rotary split follows V-JEPA 2, in the
 interleaved form, which is a true rotation (reference: Su et al., RoFormer, arXiv 2104.09864).
@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+
+from lawm_core.models.cache import LayerPast, RollingPast
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,26 +87,6 @@ def frame_causal_attention(
     return torch.cat(mixed, dim=2)
 
 
-@dataclass(frozen=True)
-class KeyValueCache:
-    """Keys and values of the frames a frame-causal stack has finished with; they never change, so reuse is exact.
-
-    layers: per block (key_BMXd, value_BMXd), X = kept frames * tokens. frames: how many frames have passed in all.
-    """
-
-    layers: tuple[tuple[Tensor, Tensor], ...] = ()
-    frames: int = 0
-
-    def kept_frames(self, tokens: int) -> int:
-        """How many frames are still held (a window may have dropped the oldest)."""
-        return self.layers[0][0].shape[2] // tokens if self.layers else 0
-
-    def expand(self, copies: int) -> KeyValueCache:
-        """The same past for `copies` candidates of each clip, (B, ...) to (B * copies, ...)."""
-        layers = tuple(tuple(x.repeat_interleave(copies, dim=0) for x in layer) for layer in self.layers)
-        return KeyValueCache(layers, self.frames)
-
-
 class Attention(nn.Module):
     """Multi-head self-attention with rotary positions, normalised queries and keys, and an optional past."""
 
@@ -123,17 +105,16 @@ class Attention(nn.Module):
         rotary: Tensor,
         frames: int = 1,
         window: int | None = None,
-        past: tuple[Tensor, Tensor] | None = None,
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Returns the mixed tokens and this layer's (key, value) with the past in front."""
+        past: LayerPast | RollingPast | None = None,
+    ) -> tuple[Tensor, LayerPast | RollingPast]:
+        """Returns the mixed tokens and what this layer now keeps, the past included."""
         q, k, v = rearrange(self.query_key_value(x_BXD), "b x (three m d) -> three b x m d", three=3, m=self.heads)
         q = rotate(self.query_norm(q.float()), rotary).to(v.dtype)
         k = rotate(self.key_norm(k.float()), rotary).to(v.dtype)
         q, k, v = (x_BXMd.transpose(1, 2) for x_BXMd in (q, k, v))  # after what works channel by channel
-        if past is not None:
-            k, v = torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2)
-        mixed_BMXd = frame_causal_attention(q, k, v, frames, window)
-        return self.out(rearrange(mixed_BMXd, "b m x d -> b x (m d)")), (k, v)
+        present = LayerPast(k, v) if past is None else past.add(k, v)
+        mixed_BMXd = frame_causal_attention(q, present.key_BMXd, present.value_BMXd, frames, window)
+        return self.out(rearrange(mixed_BMXd, "b m x d -> b x (m d)")), present
 
 
 class CrossAttention(nn.Module):
@@ -194,8 +175,8 @@ class Block(nn.Module):
         frames: int = 1,
         window: int | None = None,
         condition_BFC: Tensor | None = None,
-        past: tuple[Tensor, Tensor] | None = None,
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        past: LayerPast | RollingPast | None = None,
+    ) -> tuple[Tensor, LayerPast | RollingPast]:
         """x_BXD holds F frames of X / F tokens; condition_BFC one vector a frame.
 
         A token sees its own frame and, where `frames` says that there are several, up to `window` - 1 before it.

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from lawm_core.models.blocks import (
     Block,
     BlockConfig,
-    KeyValueCache,
     grid_positions,
     modulate,
     rotary_angles,
 )
+from lawm_core.models.cache import KeyValueCache, RollingPast
 from lawm_core.models.cells import cells_from_tokens, displace, tokens_from_cells
 from lawm_core.models.dial import CapacityEmbedding, CapacityGain
 from lawm_core.models.geometry import FrameGeometry
@@ -98,7 +98,7 @@ class WorldModel(nn.Module):
                 x_BXD = x_BXD + self.embed_moved(moved_BFND).flatten(1, 2)
             layer_past = past.layers[index] if past.layers else None
             x_BXD, present = block(x_BXD, rotary, frames, self.config.window, condition_BFC, layer_past)
-            layers.append(tuple(x[:, :, -(self.config.window - 1) * tokens :] for x in present))
+            layers.append(present.last((self.config.window - 1) * tokens))
         x_BFND = self.modulated(self.correction_norm, self.correction_modulation, x_BXD, condition_BFC)
         return moved_BFND + self.correction(x_BFND), KeyValueCache(tuple(layers), past.frames + frames)
 
@@ -128,7 +128,16 @@ class WorldModel(nn.Module):
             raise ValueError(f"{frames} context states came with {actions} actions; needed: 1 <= states <= actions.")
         predicted, past = self(state_BCND, action_BUA[:, :frames], capacity_B)
         out = [predicted]
+        if not torch.is_grad_enabled():  # what gradients come back to may not be written over
+            past = self.rolling(past, actions - frames)
         for u in range(frames, actions):
             predicted, past = self(out[-1][:, -1:], action_BUA[:, u : u + 1], capacity_B, past)
             out.append(predicted)
         return torch.cat(out, dim=1)
+
+    def rolling(self, past: KeyValueCache, steps: int) -> KeyValueCache:
+        """The same past for so many steps, one frame each, that never turn back: in memory that is taken once."""
+        tokens = self.encoder_config.tokens
+        room = min(self.config.window, past.kept_frames(tokens) + steps) * tokens
+        layers = past.layers or (None,) * self.config.depth
+        return KeyValueCache(tuple(RollingPast(room, layer) for layer in layers), past.frames)

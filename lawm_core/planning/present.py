@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from lawm_core.models.blocks import KeyValueCache
+from lawm_core.models.cache import KeyValueCache
 from lawm_core.models.family import Family
 from lawm_core.runtime import autocast
 
@@ -33,7 +33,8 @@ class Present:
 
     def follow(self, told_BHK: Tensor) -> Tensor:
         """The states after each of H steps, state_BHND."""
-        now, states = self, []
+        past = self.family.world_model.rolling(self.past, told_BHK.shape[1])
+        now, states = replace(self, past=past), []
         for told_BK in told_BHK.unbind(dim=1):
             now = now.step(told_BK)
             states.append(now.state_BND)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import torch
 import torch.nn.functional as F
 
-from lawm_core.models.blocks import KeyValueCache
+from lawm_core.models.cache import KeyValueCache
 from lawm_core.models.controller import ControllerConfig
 from lawm_core.models.world_model import WorldModelConfig
 from lawm_core.worlds.episodes import Labelled

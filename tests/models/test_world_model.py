@@ -22,7 +22,7 @@ def test_fresh_world_model_predicts_the_current_state_where_nothing_is_done():
     torch.testing.assert_close(predicted, state, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("window", [3, 16])
+@pytest.mark.parametrize("window", [1, 3, 16])
 def test_cached_steps_equal_one_pass(window):
     world_model, state, action, capacity = parts(window)
     whole, _ = world_model(state, action, capacity)
@@ -42,12 +42,29 @@ def recomputed_rollout(world_model, state, action, capacity):
     return state
 
 
+@pytest.mark.parametrize("gradients", [False, True])
+@pytest.mark.parametrize("window", [1, 3, 16])
 @pytest.mark.parametrize("context", [1, 4])
-def test_cached_rollout_equals_recomputed(context):
-    world_model, state, action, capacity = parts()
-    rolled = world_model.rollout(state[:, :context], action, capacity)
-    again = recomputed_rollout(world_model, state[:, :context], action, capacity)
+def test_cached_rollout_equals_recomputed(context, window, gradients):
+    """Without gradients the past rolls in one place, with them it grows."""
+    world_model, state, action, capacity = parts(window)
+    with torch.set_grad_enabled(gradients):
+        rolled = world_model.rollout(state[:, :context], action, capacity)
+        again = recomputed_rollout(world_model, state[:, :context], action, capacity)
     torch.testing.assert_close(rolled[:, context - 1 :], again[:, context:], atol=1e-4, rtol=1e-4)
+
+
+def test_a_past_that_rolls_leaves_the_one_it_came_from_alone():
+    world_model, state, action, capacity = parts()
+    _, past = world_model(state[:, :4], action[:, :4], capacity)
+    before = [layer.key_BMXd.clone() for layer in past.layers]
+    rolling = world_model.rolling(past, 2)
+    first, rolling = world_model(state[:, 4:5], action[:, 4:5], capacity, rolling)
+    held = rolling.nbytes
+    assert held == past.nbytes // 4 * 5, "room is taken as it is needed, a frame at a time"
+    grown, _ = world_model(state[:, 4:5], action[:, 4:5], capacity, past)
+    torch.testing.assert_close(first, grown, atol=1e-5, rtol=1e-5)
+    assert all(torch.equal(layer.key_BMXd, kept) for layer, kept in zip(past.layers, before, strict=True))
 
 
 def test_cache_expands_over_candidates():
