@@ -24,8 +24,8 @@ train: .venv/.app ## the whole nano chain from nothing, into runs/nano
 evaluate: .venv/.app ## the shipped model on the val split, into report/
 	$(BIN)/python -m lawm_core evaluate --data $(DATA) --out report
 
-bench: .venv/.dev chromium egl ## every benchmark: some minutes
-	for name in page planning rollout transfer; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+bench: .venv/.dev chromium egl ## every benchmark of speed and memory, as one table and report/bench.json: some minutes
+	$(BIN)/python benchmarks
 
 gallery: .venv/.app ## draw the gallery's clips anew
 	$(BIN)/python assets/make_gallery.py

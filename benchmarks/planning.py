@@ -9,7 +9,6 @@ a table and writes JSON.
 from __future__ import annotations
 
 import argparse
-import json
 import resource
 import sys
 import time
@@ -22,6 +21,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import lawm_core as lawm
+from benchmarks.telling import tell
 
 CAPS = (64, 256)  # MiB
 
@@ -91,10 +91,7 @@ def main() -> None:
         "repeated, s an iteration": slow / options.iterations, "times faster": slow / fast,
         "largest difference of plans": difference, **memory,
     }  # fmt: skip
-    for name, value in result.items():
-        print(f"{name:<40}{value:>12.4g}" if isinstance(value, float) else f"{name:<40}{value:>12}")
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=1) + "\n")
+    tell(result, options.out)
     if difference > 1e-4:
         sys.exit("the two plans differ by more than 1e-4")
 

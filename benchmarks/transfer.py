@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import lawm_core as lawm
+from benchmarks.telling import tell
 
 
 def gallery_pair() -> list[Path]:
@@ -62,14 +63,10 @@ def main() -> None:
         )
     videos = [video.resolve() for video in options.videos] or gallery_pair()
     result = {
-        "source": videos[0].name, "target": videos[1].name, "cold_seconds": cold_seconds(videos, options.model),
-        "warm_seconds": warm_seconds(videos, options.model, options.repeats),
+        "source": videos[0].name, "target": videos[1].name, "cold, s": cold_seconds(videos, options.model),
+        "warm, s": warm_seconds(videos, options.model, options.repeats),
     }  # fmt: skip
-    print(
-        f"{'transfer':<10}{'seconds':>10}\n{'cold':<10}{result['cold_seconds']:>10.2f}\n{'warm':<10}{result['warm_seconds']:>10.2f}"
-    )
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=1) + "\n")
+    tell(result, options.out)
 
 
 if __name__ == "__main__":

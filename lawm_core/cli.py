@@ -136,6 +136,8 @@ def add_making(command: Command) -> None:
         help="under torchrun: every rank holds the model, or a piece of it (default ddp)",
     )  # fmt: skip
     three.add_argument("--pieces", action="store_true", help="each rank saves its own part of the state")
+    three.add_argument("--recompute", action="store_true", help="less memory: activations are computed twice")
+    three.add_argument("--compile", action="store_true", help="faster after a slow start; needs a C++ compiler on CPUs")
     three.add_argument("--minutes", type=float, help="stop cleanly after so long in all; --resume goes on later")
     three.add_argument("--steps", type=int, help="instead of the recipe's")
     three.add_argument("--resume", action="store_true", help="go on from the last save of this stage")

@@ -124,7 +124,7 @@ def run_train(options: argparse.Namespace) -> None:
         return run_train_labelled(options)
     from lawm_core.runtime import joined_ranks, pick_device, rank
     from lawm_core.training.runs import TrainingRun
-    from lawm_core.training.trainer import Deadline
+    from lawm_core.training.trainer import Deadline, ExecutionConfig
 
     with joined_ranks(pick_device(options.device)) as device:
         run = TrainingRun(
@@ -137,8 +137,12 @@ def run_train(options: argparse.Namespace) -> None:
             robot_video=options.robot_video,
             robot_share=options.robot_share,
             backbone=options.backbone,
-            parallel=options.parallel,
-            pieces=options.pieces,
+            execution=ExecutionConfig(
+                parallel=options.parallel,
+                pieces=options.pieces,
+                recompute=options.recompute,
+                compiled=options.compile,
+            ),
         )
         deadline = Deadline(options.minutes)
         for stage in run.stages(options.stage, options.family):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import torch
+from torch import nn
 
 
 def pick_device(name: str | torch.device = "auto") -> torch.device:
@@ -20,6 +21,17 @@ def pick_device(name: str | torch.device = "auto") -> torch.device:
 def autocast(device: torch.device, enabled: bool = True) -> contextlib.AbstractContextManager:
     """bf16 autocast on CPU or GPU: about twice as fast as float32 on CPUs with bf16 units, and safe in range."""
     return torch.autocast(device_type=device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+def hold_matrices(module: nn.Module, dtype: torch.dtype = torch.bfloat16) -> nn.Module:
+    """Keeps linear layers' weights in half the bytes, as autocast would cast them anew at each call; itself.
+
+    For use under `autocast` alone, where results are the same bit for bit.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            layer.to(dtype)
+    return module
 
 
 # ---- many processes -------------------------------------------------------------------------------------------------

@@ -68,11 +68,14 @@ class RollingPast:
         return self
 
 
+Past = LayerPast | RollingPast
+
+
 @dataclass(frozen=True)
 class KeyValueCache:
     """What all layers of a stack keep. frames: how many frames have passed in all."""
 
-    layers: tuple[LayerPast | RollingPast, ...] = ()
+    layers: tuple[Past, ...] = ()
     frames: int = 0
 
     @property

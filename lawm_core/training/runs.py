@@ -14,7 +14,7 @@ from lawm_core.model import LatentActionModel
 from lawm_core.runtime import first_rank_first, pick_device
 from lawm_core.training.batches import PairSource
 from lawm_core.training.recipes import RECIPES, Recipe
-from lawm_core.training.trainer import Trainer
+from lawm_core.training.trainer import ExecutionConfig, Trainer
 from lawm_core.worlds.clips import ClipWorld, open_world
 from lawm_core.worlds.episodes import EpisodeWorld, build_episodes
 from lawm_core.worlds.mixture import MixedWorld, VideoWorld
@@ -34,12 +34,11 @@ class TrainingRun:
         robot_video: Sequence[str | Path] = (),
         robot_share: float = 0.3,
         backbone: str | None = None,
-        parallel: str = "ddp",
-        pieces: bool = False,
+        execution: ExecutionConfig | None = None,
     ) -> None:
         """robot_video: LeRobotDataset folders whose video, without its labels, joins `data`; together they give
         `robot_share` of the real clips. backbone: a folder or a repository on the Hub, instead of the recipe's.
-        parallel, pieces: as in TrainerConfig, where torchrun has started several ranks.
+        execution: how steps are computed, for all stages.
         """
         if recipe not in RECIPES:
             raise ValueError(f"recipe {recipe!r} is not one of: {', '.join(RECIPES)}.")
@@ -48,7 +47,7 @@ class TrainingRun:
         if backbone and not self.recipe.backbone:
             raise ValueError(f"recipe {recipe!r} learns its own encoder; --backbone is for those that take one over.")
         self.out, self.device, self.show = Path(out), pick_device(device), show
-        self.sharing = {"parallel": parallel, "pieces": pieces}
+        self.execution = execution or ExecutionConfig()
         with first_rank_first():  # which decodes what the cache does not hold
             self.world: VideoWorld | None = self._open_world(data, cache) if data else None
             if robot_video:
@@ -76,7 +75,8 @@ class TrainingRun:
     ) -> dict[str, float]:
         """Trains one stage on the model of the stages before it and saves the model; returns the last losses."""
         plan = self.recipe.stages[stage]
-        config = dataclasses.replace(plan.trainer, steps=steps or plan.trainer.steps, **self.sharing)
+        steps = steps or plan.trainer.steps
+        config = dataclasses.replace(plan.trainer, steps=steps, execution=self.execution)
         model = self._open_model()
         source = PairSource(plan.batch, self.world, self.device, config.seed)
         if plan.start:

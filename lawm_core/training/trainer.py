@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from lawm_core.models.blocks import compile_blocks, recompute_blocks
 from lawm_core.runtime import autocast, first_rank_first, many_ranks, rank, ranks, sum_over_ranks
 from lawm_core.training.batches import PairSource
 from lawm_core.training.losses import Objective
@@ -22,19 +23,30 @@ from lawm_core.training.state import PROGRESS, UNFINISHED, WHOLE, TrainingState,
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainerConfig:
-    """steps set the schedule; a time budget may stop a run early, and a resume goes on from there.
+class ExecutionConfig:
+    """How steps are computed; what they compute stays the same, to rounding.
 
     parallel: how many ranks share the work, `ddp` or `fsdp`. pieces: each rank saves its own part of the state.
+    recompute: blocks keep what enters them and compute the rest again on the way back, for memory. compiled: what
+    blocks do with each token is compiled, for speed.
     """
+
+    parallel: str = "ddp"
+    pieces: bool = False
+    recompute: bool = False
+    compiled: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerConfig:
+    """steps set the schedule; a time budget may stop a run early, and a resume goes on from there."""
 
     steps: int = 3000
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     save_every: int = 250
     bf16: bool = True
     seed: int = 0
-    parallel: str = "ddp"
-    pieces: bool = False
+    execution: ExecutionConfig = field(default_factory=ExecutionConfig)
 
 
 class Deadline:
@@ -57,7 +69,12 @@ class Trainer:
 
     def __init__(self, objective: Objective, source: PairSource, config: TrainerConfig, folder: str | Path) -> None:
         self.objective, self.source, self.config = objective, source, config
-        self.device, self.stage = source.device, spread(objective, config.parallel, source.device)
+        how = config.execution
+        if how.recompute:
+            recompute_blocks(objective.trained())
+        if how.compiled:
+            compile_blocks(objective.trained())
+        self.device, self.stage = source.device, spread(objective, how.parallel, source.device)
         self.module = getattr(self.stage, "module", self.stage).trained
         self.optimizers = build_optimizers(self.module, config.optimizer)
         self.state = TrainingState(self.module, self.optimizers)
@@ -145,7 +162,10 @@ class Trainer:
         """
         if self._saved is None or self._saved[0] != self.step or not self._saved[1].exists():
             about = {"config": asdict(self.config)}
-            self._saved = self.step, write_state(self.state, self.step, self.folder, self.config.pieces, about)
+            self._saved = (
+                self.step,
+                write_state(self.state, self.step, self.folder, self.config.execution.pieces, about),
+            )
 
     def resume(self) -> bool:
         """Continues from the folder's last save, in either form and of any number of ranks; False if there is none.

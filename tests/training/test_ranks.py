@@ -25,7 +25,7 @@ from lawm_core.training.losses import (
 )
 from lawm_core.training.optimizers import Muon, OptimizerConfig
 from lawm_core.training.sampler import SamplerObjective, SamplerObjectiveConfig
-from lawm_core.training.trainer import Trainer, TrainerConfig
+from lawm_core.training.trainer import ExecutionConfig, Trainer, TrainerConfig
 from lawm_core.worlds.twins import TwinConfig
 from tests.conftest import tiny_config
 
@@ -48,7 +48,9 @@ def build(folder: Path, stage: str, parallel: str = "ddp", pieces: bool = False)
     torch.manual_seed(0)
     model = LatentActionModel(tiny_config(families=FAMILIES))
     source = PairSource(BATCH, None, torch.device("cpu"), seed=0)
-    config = TrainerConfig(steps=STEPS, bf16=False, optimizer=CALM, parallel=parallel, pieces=pieces)
+    config = TrainerConfig(
+        steps=STEPS, bf16=False, optimizer=CALM, execution=ExecutionConfig(parallel=parallel, pieces=pieces)
+    )
     return Trainer(STAGES[stage](model), source, config, folder), model
 
 

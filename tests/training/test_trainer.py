@@ -22,7 +22,7 @@ from lawm_core.training.losses import (
 )
 from lawm_core.training.masked import MaskedConfig, MaskedObjective
 from lawm_core.training.optimizers import OptimizerConfig, build_optimizers, learning_rate_scale
-from lawm_core.training.trainer import Deadline, Trainer, TrainerConfig
+from lawm_core.training.trainer import Deadline, ExecutionConfig, Trainer, TrainerConfig
 from lawm_core.worlds.twins import TwinConfig
 from tests.conftest import TINY_BLOCK, tiny_config
 
@@ -237,3 +237,30 @@ def test_there_and_back_is_learned_through_the_prediction(tmp_path):
     gradient = torch.autograd.grad(losses["cycle"], model.member(None).world_model.motion.weight)[0]
     assert losses["cycle"] > 0 and gradient.abs().max() > 0
     torch.testing.assert_close(losses["loss"], losses["error"] + losses["cost"] + 0.5 * losses["cycle"])
+
+
+def test_activations_computed_again_give_the_same_steps_in_less_memory(tmp_path):
+    plain, model = trainer(tmp_path / "plain")
+    sparing, again = trainer(tmp_path / "sparing", execution=ExecutionConfig(recompute=True))
+    held = {}
+    for name, run in (("plain", plain), ("sparing", sparing)):
+        held[name] = 0
+
+        def count(x: torch.Tensor, name: str = name) -> torch.Tensor:
+            held[name] += x.nbytes
+            return x
+
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda x: x):
+            run.train_step()
+    assert held["sparing"] < 0.9 * held["plain"], "what is kept for the way back"
+    plain.run(show=False)
+    sparing.run(show=False)
+    assert all(torch.equal(a, b) for a, b in zip(weights(model), weights(again), strict=True))
+
+
+def test_compiled_steps_are_the_same_to_rounding(tmp_path):
+    plain, _ = trainer(tmp_path / "plain")
+    compiled, _ = trainer(tmp_path / "compiled", execution=ExecutionConfig(compiled=True))
+    for _ in range(3):
+        expected, found = plain.train_step(), compiled.train_step()
+        assert found == pytest.approx(expected, rel=1e-3, abs=1e-6)
