@@ -1,10 +1,16 @@
-"""The clips and pairs that come with the app: a folder of videos and its gallery.json."""
+"""The clips and pairs on offer: a folder of videos with its gallery.json, and what others lend, listed in gallery.toml
+beside the folder and fetched into its `lent` by `python -m lawm_core gallery pull`.
+"""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
+
+import lawm_core as lawm
+
+LENT = "lent"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,12 +39,19 @@ class Gallery:
     folder: Path
     clips: tuple[GalleryClip, ...] = ()
     pairs: tuple[GalleryPair, ...] = ()
+    lent: frozenset[str] = frozenset()  # files of clips that are not the project's own
 
     def path(self, file: str) -> Path:
-        """Where a clip lies. Only names in gallery.json are known here, so no name can lead out of the folder."""
+        """Where a clip lies. Only names in its lists are known here, so no name can lead out of the folder."""
         if not any(clip.file == file for clip in self.clips):
             raise ValueError(f"{file!r} is not in the gallery; choose one of its clips or upload a video.")
-        return self.folder / file
+        return self.folder / LENT / file if file in self.lent else self.folder / file
+
+    def without(self, files: set[str]) -> Gallery:
+        """Without some clips, and the pairs that need them."""
+        clips = tuple(clip for clip in self.clips if clip.file not in files)
+        pairs = tuple(pair for pair in self.pairs if not files & {pair.source, pair.target})
+        return Gallery(self.folder, clips, pairs, self.lent - files)
 
     def pair_index(self, source: str, target: str) -> int | None:
         """Which pair this source and target are, if any."""
@@ -57,11 +70,22 @@ def read_gallery(folder: str | Path) -> Gallery:
         pairs = [GalleryPair(**known(entry, GalleryPair)) for entry in content.get("pairs", [])]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{listing} cannot be read as a gallery: {error!r}.") from None
-    present = {clip.file for clip in clips if (folder / clip.file).is_file() and Path(clip.file).name == clip.file}
-    return Gallery(
-        folder,
-        tuple(clip for clip in clips if clip.file in present),
-        tuple(pair for pair in pairs if {pair.source, pair.target} <= present),
+    lent = read_lent(folder)
+    own = {clip.file for clip in clips}
+    gone = {file for file in own if not (folder / file).is_file() or Path(file).name != file}
+    borrowed = tuple(clip for clip in lent if clip.file not in own)
+    files = frozenset(clip.file for clip in borrowed)
+    return Gallery(folder, (*clips, *borrowed), tuple(pairs), files).without(gone)
+
+
+def read_lent(folder: Path) -> tuple[GalleryClip, ...]:
+    """Clips that were fetched, with whose they are; ValueError where their list cannot be read."""
+    listing = folder.with_suffix(".toml")
+    if not listing.is_file():
+        return ()
+    here = lawm.clips_here(lawm.read_listing(listing), folder / LENT)
+    return tuple(
+        GalleryClip(file=clip.file, title=clip.words, about=f"{clip.attribution}. {clip.licence}.") for clip in here
     )
 
 

@@ -87,7 +87,7 @@ class Studio:
         view_cache_bytes: int = 96 * 2**20,
     ) -> None:
         self.model, self.mark = model, mark
-        self.gallery: Gallery = read_gallery(gallery_folder)
+        self.gallery: Gallery = self._usable(read_gallery(gallery_folder))
         self.clips: ByteCache[lawm.Clip] = ByteCache(clip_cache_bytes)
         self.views: ByteCache[View] = ByteCache(view_cache_bytes)
         self.atlas = self._open_atlas(library_folder)
@@ -96,6 +96,17 @@ class Studio:
         self.school = DrivingSchool(model, lock=self._model_lock)
         self.export_lock = Lock()
         self._exports = tempfile.TemporaryDirectory(prefix="lawm-explorer-")
+
+    def _usable(self, gallery: Gallery) -> Gallery:
+        """Without those of the lent clips that cannot be decoded here: the page is to open all the same."""
+        bad = set()
+        for file in sorted(gallery.lent):
+            try:
+                self._read(Piece.of(gallery.path(file)), THUMB_PIXELS, trusted=False)
+            except lawm.VideoError as error:
+                log.warning("A lent clip is left out: %s", error)
+                bad.add(file)
+        return gallery.without(bad)
 
     def _open_atlas(self, folder: str | Path | None) -> Atlas | None:
         """The action map, where there is one that this very model made."""
@@ -118,34 +129,37 @@ class Studio:
         reference = refer(piece)
         clip = self.clips.get(reference)
         if clip is None:
-            clip = self._read(piece, self.model.frame_size)
+            clip = self._read(piece, self.model.frame_size, self._own(piece.path))
             clip = self.clips.keep(reference, clip, clip.frame_TCHW.nbytes)
         return reference, clip
 
     def draw_thumbnail(self, path: str | Path) -> bytes:
         """A strip of a few frames from the start of a clip, as one JPEG."""
-        clip = self._read(Piece.of(path), THUMB_PIXELS)
+        clip = self._read(Piece.of(path), THUMB_PIXELS, trusted=False)
         return draw_sheet(spread_frames(clip.frame_TCHW, THUMB_FRAMES), THUMB_PIXELS, THUMB_FRAMES, quality=78)
 
     def draw_gallery(self) -> bytes | None:
         """The strips of all clips in the gallery, one below the other, as one JPEG; None when there are none."""
         if not self.gallery.clips:
             return None
-        paths = [self.gallery.folder / clip.file for clip in self.gallery.clips]
-        clips = [self._read(Piece.of(path), THUMB_PIXELS).frame_TCHW for path in paths]
+        paths = [self.gallery.path(clip.file) for clip in self.gallery.clips]
+        clips = [self._read(Piece.of(path), THUMB_PIXELS, self._own(path)).frame_TCHW for path in paths]
         return draw_sheet(
             torch.cat([spread_frames(clip, THUMB_FRAMES) for clip in clips]), THUMB_PIXELS, THUMB_FRAMES, quality=78
         )
 
-    def _read(self, piece: Piece, size: int) -> lawm.Clip:
-        # Only the app's own files skip the guarded child process that decodes what people bring.
+    def _own(self, path: Path) -> bool:
+        """Whether a file came with the app: only those skip the guarded child process that decodes all others."""
+        return path.parent == self.gallery.folder
+
+    def _read(self, piece: Piece, size: int, trusted: bool) -> lawm.Clip:
         return lawm.read_clip(
             piece.path,
             frames_per_second=self.model.frames_per_second,
             size=size,
             num_frames=piece.frames,
             start_seconds=piece.start_seconds,
-            trusted=piece.path.parent == self.gallery.folder,
+            trusted=trusted,
         )
 
     # ---- transfer ---------------------------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ from lawm_core.planning.objectives import GoalState
 from lawm_core.planning.present import Present
 from lawm_core.video.files import read_clip, read_picture, write_clip
 from lawm_core.video.film import enlarge
+from lawm_core.video.listing import ListedClip, clips_here, read_listing
 from lawm_core.worlds.robots import build_robot
 from lawm_core.worlds.simulator import SimulatorError
 
@@ -47,6 +48,7 @@ __all__ = [
     "ControllerConfig",
     "GoalState",
     "LatentActionModel",
+    "ListedClip",
     "ModelConfig",
     "Plan",
     "Present",
@@ -60,6 +62,7 @@ __all__ = [
     "WorldModelDynamics",
     "apply_actions",
     "build_robot",
+    "clips_here",
     "content_hash",
     "enlarge",
     "film",
@@ -75,6 +78,7 @@ __all__ = [
     "plan_by_cem",
     "plan_steps",
     "read_clip",
+    "read_listing",
     "read_picture",
     "read_script",
     "save_model",

@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from lawm_core.contracts import CheckpointError
 from lawm_core.model import LatentActionModel, ModelConfig
 from lawm_core.runtime import gathered, rank, wait_for_ranks
-from lawm_core.schema import build_dataclass, read_json_file
+from lawm_core.schema import build_dataclass, read_json_file, sum_of
 
 SHARD_BYTES = 15 * 2**20
 FORMAT = 1
@@ -131,12 +131,6 @@ def read_config(folder: Path) -> ModelConfig:
         return build_dataclass(ModelConfig, fields)
     except (TypeError, ValueError, ArithmeticError) as error:
         raise CheckpointError(f"{folder.name}/config.json does not describe a model: {error}") from None
-
-
-def sum_of(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def list_shards(folder: Path) -> list[Path]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from lawm_core.commands import (
     run_actions,
     run_evaluate,
+    run_gallery,
     run_library,
     run_models,
     run_pack,
@@ -100,6 +101,13 @@ def add_using(command: Command) -> None:
     )
     again.add_argument("--model", help="a shipped model's name or a model folder (default: the recipe's)")
     again.add_argument("--device", default="auto")
+
+    lent = command("gallery", run_gallery, "Get the gallery's real clips, which others lend under open licences.")
+    lent.add_argument("action", choices=("pull", "list"), help="get those that are missing, or say what there is")
+    lent.add_argument("--listing", type=Path, help="a list of clips (default: assets/gallery.toml)")
+    lent.add_argument("--out", type=Path, help="where they go (default: assets/gallery/lent, where the page looks)")
+    lent.add_argument("--only", action="append", default=[], metavar="NAME", help="this clip alone; may be repeated")
+    lent.add_argument("--quiet", action="store_true", help="no progress bar")
 
     shelf = command("library", run_library, "Lay the latent actions of a folder of videos out as a map.")
     shelf.add_argument("folder", type=Path)

@@ -196,6 +196,32 @@ def run_train_labelled(options: argparse.Namespace) -> None:
         print(json.dumps({"stage": f"controller-{name}", "distance": distance}))
 
 
+def run_gallery(options: argparse.Namespace) -> None:
+    """Gets what is missing and says what is there; ValueError where some clip could not be had."""
+    from lawm_core.video.listing import LENT, LISTING, clips_here, pull, read_listing
+
+    listing, folder = options.listing or LISTING, options.out or LENT
+    clips = read_listing(listing)
+    if unknown := set(options.only) - {clip.name for clip in clips}:
+        raise ValueError(f"{', '.join(sorted(unknown))} is not in {listing}: {', '.join(c.name for c in clips)}.")
+    clips = tuple(clip for clip in clips if not options.only or clip.name in options.only)
+    failed = {}
+    if options.action == "pull":
+        here_by_name, most = {}, sum(clip.bytes for clip in clips)
+
+        def progress(name: str, here: int, _: int) -> None:
+            here_by_name[name] = here
+            show_progress(sum(here_by_name.values()) / most, name)
+
+        failed = pull(clips, folder, None if options.quiet else progress)
+    here = clips_here(clips, folder)
+    for clip in clips:
+        told = {"name": clip.name, "bytes": clip.bytes, "licence": clip.licence, "attribution": clip.attribution}
+        print(json.dumps(told | {"here": clip in here}, ensure_ascii=False))
+    if failed:
+        raise ValueError(f"{len(failed)} of {len(clips)} clips could not be had; " + " ".join(failed.values()))
+
+
 def run_record(options: argparse.Namespace) -> None:
     """Plays and writes a data set."""
     from lawm_core.worlds.recorder import TASKS, RecorderConfig, record

@@ -16,6 +16,10 @@ class VideoError(ValueError):
     """A video cannot be used; the message says what came and what is needed."""
 
 
+class DownloadError(ValueError):
+    """A file could not be had from elsewhere; the message says what came and what is needed."""
+
+
 class CheckpointError(ValueError):
     """A model folder cannot be used; the message says what came and what is needed."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 import types
@@ -12,6 +13,10 @@ from pathlib import Path
 MOST_ITEMS = 65_536  # of a list: nobody fills the memory with a small file
 MOST_BYTES = 16 * 2**20  # of a file of JSON
 MOST_WHOLE = 2**53  # beyond it a whole number has no float of its own
+
+
+class Bytes(int):
+    """How long a file is: the only whole number in a dataclass that may be large."""
 
 
 def read_json(text: str) -> typing.Any:
@@ -27,6 +32,12 @@ def read_json_file(path: Path) -> typing.Any:
     if (size := path.stat().st_size) > MOST_BYTES:
         raise ValueError(f"it is {size >> 20} MiB long; at most {MOST_BYTES >> 20} MiB can be read")
     return read_json(path.read_text(encoding="utf-8"))
+
+
+def sum_of(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def build_dataclass(kind: type, fields: object) -> typing.Any:
@@ -55,15 +66,16 @@ def build_value(hint: typing.Any, value: object, name: str) -> typing.Any:
         return None if value is None else build_value(hint, value, name)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value) if abs(value) < MOST_WHOLE else math.inf
-    wanted = origin or hint
+    wanted = int if hint is Bytes else origin or hint
     if not isinstance(value, wanted if isinstance(wanted, type) else object) or isinstance(value, bool) != (
         hint is bool
     ):
         raise ValueError(f"{name} is {shown(value)}; needed: {getattr(hint, '__name__', hint)}.")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{name} is {value}; needed: a finite number.")
-    if isinstance(value, int) and not isinstance(value, bool) and not 0 <= value <= 65_536:
-        raise ValueError(f"{name} is {shown(value)}; needed: 0 to 65536.")
+    most = MOST_WHOLE if hint is Bytes else MOST_ITEMS
+    if isinstance(value, int) and not isinstance(value, bool) and not 0 <= value <= most:
+        raise ValueError(f"{name} is {shown(value)}; needed: 0 to {most}.")
     return value
 
 

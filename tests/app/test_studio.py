@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -263,3 +264,35 @@ def test_a_careful_reader_is_warned(desk, folder):
     leaky = dataclasses.replace(view.result, frame_TCHW=bright, control_TCHW=dark)
     source = dataclasses.replace(view.source, frame_TCHW=bright)
     assert any("takes on" in said for said in desk.warnings(dataclasses.replace(view, result=leaky, source=source)))
+
+
+def test_lent_clips_join_the_gallery_where_they_are_and_can_be_decoded(
+    tiny_model, folder, tmp_path, caplog, monkeypatch
+):
+    home = tmp_path / "gallery"
+    shutil.copytree(folder, home)
+    (home / "lent").mkdir()
+    shutil.copy(folder / "slide.mp4", home / "lent" / "walk.mp4")
+    (home / "lent" / "broken.mp4").write_bytes(b"no video at all")
+    sizes = {name: (home / "lent" / f"{name}.mp4").stat().st_size for name in ("walk", "broken")}
+    (tmp_path / "gallery.toml").write_text(
+        "".join(
+            f'[[clip]]\nname = "{name}"\naddress = "https://example.org/{name}.mp4"\nbytes = {sizes.get(name, 9)}\n'
+            f'sha256 = "{"0" * 64}"\nlicence = "CC-BY-4.0"\nattribution = "A. Maker"\n'
+            f'source = "https://example.org"\nwords = "A {name}"\n'
+            for name in ("walk", "broken", "absent")
+        )
+    )
+    guarded = []
+    read = lawm.read_clip
+    monkeypatch.setattr(
+        lawm, "read_clip", lambda path, **how: guarded.append((path, how["trusted"])) or read(path, **how)
+    )
+    desk = Studio(tiny_model, home)
+    assert [clip.file for clip in desk.gallery.clips] == ["slide.mp4", "leap.mp4", "walk.mp4"]
+    assert desk.gallery.clips[-1].about == "A. Maker. CC-BY-4.0."
+    assert desk.gallery.path("walk.mp4") == home / "lent" / "walk.mp4"
+    assert "broken.mp4" in caplog.text
+    desk.draw_gallery()
+    desk.open_clip(Piece.of(desk.gallery.path("walk.mp4")))
+    assert all(trusted == (path.parent == home) for path, trusted in guarded)
