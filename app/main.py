@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     start_trimming()
     uploads = private_folder()
     studio = Studio(model, options.gallery, lawm.fingerprint(options.model), options.library)
-    folder = model_folder(options.model)
+    folder = lawm.find_model(options.model)
     curves, card = read_curves(folder / "report" / "report.json"), folder / "card.md"
     card_text = card.read_text(encoding="utf-8") if card.is_file() else None
     page = build_page(studio, first_result(studio), curves, card_text, options.keep, options.behind_proxy)
@@ -71,7 +71,9 @@ def read_options(arguments: list[str] | None) -> argparse.Namespace:
     """What the command line says; the environment gives the defaults, as on a Space."""
     parser = argparse.ArgumentParser(prog="python -m app", description=f"{NAME}: a web page.")
     environment = os.environ.get
-    parser.add_argument("--model", default=environment("LAWM_MODEL"), help="a shipped model's name, or a folder")
+    parser.add_argument(
+        "--model", default=environment("LAWM_MODEL"), help="a shipped model's name, a folder, or hub:owner/name"
+    )
     parser.add_argument("--host", default=environment("GRADIO_SERVER_NAME", "127.0.0.1"))
     parser.add_argument("--port", type=int, default=int(environment("GRADIO_SERVER_PORT", "7860")))
     gallery = environment("LAWM_GALLERY", ROOT / "assets" / "gallery")
@@ -104,12 +106,6 @@ def first_result(studio: Studio) -> View | None:
         return None
     pair = studio.gallery.pairs[0]
     return studio.transfer(*(Piece.of(studio.gallery.path(file)) for file in (pair.source, pair.target)))
-
-
-def model_folder(model: str | None) -> Path:
-    """Where the model's card and report lie."""
-    name = model or lawm.list_models()[0]
-    return Path(name) if Path(name).is_dir() else ROOT / "checkpoints" / name
 
 
 def serve(page: gr.Blocks, studio: Studio, options: argparse.Namespace) -> int:

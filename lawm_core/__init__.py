@@ -14,10 +14,10 @@ every clip, frame and token.
 
 Layers, each may import those to its right only (a test holds it):
 cli, commands > training, evaluation > checkpoint > model > models, planning, worlds > video > contracts, runtime,
-schema.
+schema, hub.
 """
 
-from lawm_core.checkpoint import fingerprint, list_models, load_model, save_model
+from lawm_core.checkpoint import find_model, fingerprint, list_models, load_model, save_model
 from lawm_core.contracts import CheckpointError, Clip, Plan, Rollout, Transfer, VideoError
 from lawm_core.evaluation.library import ActionLibrary, load_library
 from lawm_core.evaluation.meaning import say_motion
@@ -66,6 +66,7 @@ __all__ = [
     "content_hash",
     "enlarge",
     "film",
+    "find_model",
     "fingerprint",
     "free_search",
     "known_search",

@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from lawm_core.contracts import CheckpointError
+from lawm_core.hub import fetch_model, is_on_hub
 from lawm_core.model import LatentActionModel, ModelConfig
 from lawm_core.runtime import gathered, rank, wait_for_ranks
 from lawm_core.schema import build_dataclass, read_json_file, sum_of
@@ -45,7 +46,8 @@ def list_models(folder: str | Path = SHIPPED) -> list[str]:
 
 
 def load_model(name: str | Path | None = None, device: str | torch.device = "cpu") -> LatentActionModel:
-    """A model by shipped name or folder, ready to use (evaluation mode, float32); None takes the default.
+    """A model, ready to use (evaluation mode, float32): by shipped name, folder or `hub:owner/name`; None takes the
+    default.
 
     Raises CheckpointError that says what came and what is needed.
     """
@@ -104,7 +106,12 @@ def fingerprint(name: str | Path | None = None) -> str:
 
 
 def find_model(name: str | Path | None) -> Path:
-    """The folder of a model given by shipped name, by path, or as None for the default."""
+    """The folder of a model given by shipped name, by path, as `hub:owner/name`, or as None for the default.
+
+    Raises CheckpointError where there is none.
+    """
+    if is_on_hub(name):
+        return fetch_model(name)
     if name is None:
         names = list_models()
         if not names:

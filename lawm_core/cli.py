@@ -18,6 +18,7 @@ from lawm_core.commands import (
     run_library,
     run_models,
     run_pack,
+    run_push,
     run_record,
     run_replay,
     run_train,
@@ -167,6 +168,11 @@ def add_making(command: Command) -> None:
     pack = command("pack", run_pack, "Copy a trained model for shipping: the same, in half the bytes.")
     pack.add_argument("model", help="a model folder, as RUN/model")
     pack.add_argument("out", type=Path, help="where to, as checkpoints/NAME")
+
+    up = command("push", run_push, "Upload a model with its card to the Hugging Face Hub.")
+    up.add_argument("model", help="a shipped model's name or a model folder, with a card.md")
+    up.add_argument("address", help="hub:owner/name, or hub:owner/name@revision")
+    up.add_argument("--private", action="store_true", help="where the repository is new")
 
     four = command("evaluate", run_evaluate, "Measure a model on a folder of videos; writes report.json and .html.")
     four.add_argument("--model", help="a shipped model's name or a model folder")

@@ -244,6 +244,16 @@ def run_pack(options: argparse.Namespace) -> None:
     print(json.dumps({"out": str(folder), "bytes": size}))
 
 
+def run_push(options: argparse.Namespace) -> None:
+    """Uploads a model that loads, and prints its page."""
+    from lawm_core.checkpoint import find_model, load_model
+    from lawm_core.hub import push_model
+
+    folder = find_model(options.model)
+    load_model(folder)
+    print(json.dumps({"page": push_model(folder, options.address, options.private)}))
+
+
 def run_evaluate(options: argparse.Namespace) -> None:
     """Measures and writes OUT/report.json, .md and .html; a line a figure goes to stdout."""
     from lawm_core.checkpoint import fingerprint

@@ -23,7 +23,7 @@ LAYERS = [
     ["lawm_core.model"],
     ["lawm_core.models", "lawm_core.worlds", "lawm_core.planning"],
     ["lawm_core.video"],
-    ["lawm_core.contracts", "lawm_core.runtime", "lawm_core.schema"],
+    ["lawm_core.contracts", "lawm_core.runtime", "lawm_core.schema", "lawm_core.hub"],
 ]
 # Packages that only some rooms may know.
 ONLY = {
@@ -31,6 +31,7 @@ ONLY = {
     "plotly": ("app.", "lawm_core.evaluation.report"),
     "umap": "lawm_core.evaluation.projection",
     "mujoco": "lawm_core.worlds.simulator",
+    "huggingface_hub": "lawm_core.hub",
     "evo": "lawm_core.evaluation.trajectories",
     "pyarrow": ("lawm_core.worlds.lerobot", "lawm_core.worlds.recorder"),
 }

@@ -18,6 +18,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from lawm_core.contracts import CheckpointError
+from lawm_core.hub import first_line
 from lawm_core.models.blocks import frame_causal_attention
 from lawm_core.models.geometry import FrameGeometry
 
@@ -122,8 +123,3 @@ def load_transformers() -> Any:
         raise CheckpointError("this model's encoder is V-JEPA 2; it needs: pip install transformers") from None
     transformers.AttentionInterface.register(ATTENTION, attend_frame_causally)
     return transformers
-
-
-def first_line(error: Exception) -> str:
-    """What an error says first."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
