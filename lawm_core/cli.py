@@ -14,6 +14,7 @@ from pathlib import Path
 from lawm_core.commands import (
     run_actions,
     run_evaluate,
+    run_extract,
     run_gallery,
     run_library,
     run_models,
@@ -116,6 +117,20 @@ def add_using(command: Command) -> None:
     shelf.add_argument("--frames", type=int, default=120, help="the most that are taken of one clip (default 120)")
     shelf.add_argument("--quiet", action="store_true", help="no progress")
     model_options(shelf)
+
+    bulk = command("extract", run_extract, "Infer the latent actions of many videos with Ray, to Parquet.")
+    bulk.add_argument("folder", type=Path)
+    bulk.add_argument("--out", type=Path, required=True, help="the rows; a stopped run goes on there")
+    bulk.add_argument("--frames", type=int, default=120, help="the most that are taken of one clip (default 120)")
+    bulk.add_argument("--models", type=int, default=1, help="how many infer at once (default 1)")
+    bulk.add_argument("--processors", type=float, default=1.0, help="that each of them takes (default 1)")
+    bulk.add_argument("--gpus", type=float, default=0.0, help="that each of them takes (default 0)")
+    bulk.add_argument("--address", help="of a Ray cluster, `auto` for this machine's (default: one of its own)")
+    bulk.add_argument("--trusted", action="store_true", help="videos of known origin: decoded without the guard")
+    bulk.add_argument("--library", type=Path, help="lay what was found out as a map, in this folder")
+    bulk.add_argument("--model", help="a shipped model's name or a model folder")
+    bulk.add_argument("--family", help="a bottleneck family (default: the model's first)")
+    bulk.add_argument("--capacity", type=float, default=1.0, help="from 0 to 1 (default 1)")
 
     command("models", run_models, "List the shipped models as JSON, the default first.")
 

@@ -99,6 +99,23 @@ def run_library(options: argparse.Namespace) -> None:
     print(json.dumps({"out": str(options.out), "clips": len(library.index.clips), "actions": len(library)}))
 
 
+def run_extract(options: argparse.Namespace) -> None:
+    """Rows of all videos, and the map of them where it is asked for."""
+    from lawm_core.checkpoint import load_model
+    from lawm_core.evaluation.extraction import ExtractionConfig, extract, library_of
+    from lawm_core.evaluation.library import LibraryConfig
+
+    family = options.family or load_model(options.model).families[0]
+    what = LibraryConfig(family=family, capacity=options.capacity, frames=options.frames)
+    config = ExtractionConfig(
+        what=what, models=options.models, processors=options.processors, gpus=options.gpus, trusted=options.trusted
+    )
+    told = extract(options.folder, options.out, options.model, config, options.address)
+    if options.library:
+        told["actions"] = len(library_of(options.out, options.library, options.model))
+    print(json.dumps({"out": str(options.out), **told}))
+
+
 def run_models(options: argparse.Namespace) -> None:
     """Prints name, size, rate and families of each shipped model."""
     from lawm_core.checkpoint import list_models, load_model

@@ -33,7 +33,8 @@ ONLY = {
     "mujoco": "lawm_core.worlds.simulator",
     "huggingface_hub": "lawm_core.hub",
     "evo": "lawm_core.evaluation.trajectories",
-    "pyarrow": ("lawm_core.worlds.lerobot", "lawm_core.worlds.recorder"),
+    "pyarrow": ("lawm_core.worlds.lerobot", "lawm_core.worlds.recorder", "lawm_core.evaluation.extraction"),
+    "ray": "lawm_core.evaluation.extraction",
 }
 # What would run code that lies in a file, and words that allow it.
 RUNNERS = {"eval", "exec", "compile", "torch.load", "os.system", "yaml.load", "__import__"}

@@ -67,21 +67,26 @@ def read_part(
     kept = parts / f"{path.name}.{stat.st_size}.{stat.st_mtime_ns}.npz"
     if not kept.is_file():
         clip = read_clip(path, model.frames_per_second, model.frame_size, num_frames=config.frames, trusted=trusted)
-        with torch.inference_mode():
-            state_BTND = model.encode(clip.frame_TCHW[None].to(model.device))
-            action_UA = model.infer_actions(state_BTND, family=config.family, capacity=config.capacity)[0]
-        motion = read_motion(model, state_BTND[0, :-1], state_BTND[0, 1:], config.family)
-        size = (config.thumb_pixels, config.thumb_pixels)
-        small = torch.nn.functional.interpolate(clip.frame_TCHW, size=size, mode="bilinear", antialias=True)
-        arrays = {
-            "action_UA": action_UA.cpu().numpy(),
-            "motion_U6": motion.stacked().cpu().numpy(),
-            "thumb_THWC": (small.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy(),
-        }
         with atomic_path(kept) as part, open(part, "wb") as file:
-            np.savez(file, **arrays)
+            np.savez(file, **describe_clip(model, clip.frame_TCHW, config))
     with np.load(kept, allow_pickle=False) as arrays:
         return dict(arrays)
+
+
+def describe_clip(model: LatentActionModel, frame_TCHW: torch.Tensor, config: LibraryConfig) -> dict[str, np.ndarray]:
+    """What a library keeps of a clip: action_UA, motion_U6 and small frames, thumb_THWC in bytes."""
+    with torch.inference_mode():
+        state_BTND = model.encode(frame_TCHW[None].to(model.device))
+        action_UA = model.infer_actions(state_BTND, family=config.family, capacity=config.capacity)[0]
+    motion = read_motion(model, state_BTND[0, :-1], state_BTND[0, 1:], config.family)
+    size = (config.thumb_pixels, config.thumb_pixels)
+    small = torch.nn.functional.interpolate(frame_TCHW, size=size, mode="bilinear", antialias=True)
+    return {
+        "action_UA": action_UA.cpu().numpy(),
+        # The solver's last digits depend on where in memory its numbers lie; no two runs are to differ by them.
+        "motion_U6": motion.stacked().cpu().double().round(decimals=6).float().numpy(),
+        "thumb_THWC": (small.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy(),
+    }
 
 
 def join_parts(

@@ -1,0 +1,246 @@
+"""The latent actions of a corpus of videos, by Ray Data: decoded and inferred by many processes, to Parquet.
+
+A row a video. What is done is what lies in the Parquet files: Ray does again what a worker that died was at, and a run
+that was stopped goes on with the videos that have no row yet, so nothing is lost or doubled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lawm_core.checkpoint import find_model, fingerprint, load_model, write_text
+from lawm_core.contracts import VideoError
+from lawm_core.evaluation.librarian import describe_clip, join_parts
+from lawm_core.evaluation.library import ActionLibrary, LibraryConfig
+from lawm_core.runtime import pick_device
+from lawm_core.video.files import read_clip
+from lawm_core.worlds.clips import list_videos
+
+FORMAT, ABOUT, ROWS = 1, "extraction.json", "clips"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractionConfig:
+    """what: family, capacity and lengths, as of a library.
+
+    models: how many infer at once. processors, gpus: that each of them takes; a video that is decoded takes one
+    processor, and as many are decoded at once as there are free ones and as models can follow. clips_a_file: rows of a
+    Parquet file; a run that is stopped loses at most so many a model. trusted: videos of known origin, see `read_clip`.
+    """
+
+    what: LibraryConfig = field(default_factory=LibraryConfig)
+    models: int = 1
+    processors: float = 1.0
+    gpus: float = 0.0
+    clips_a_file: int = 64
+    trusted: bool = False
+
+    def __post_init__(self) -> None:
+        if min(self.models, self.clips_a_file) < 1 or self.processors <= 0 or self.gpus < 0:
+            raise ValueError(
+                f"{self.models} models of {self.processors:g} processors and {self.gpus:g} GPUs, {self.clips_a_file} "
+                "clips a file; needed: at least one model, on more than no processor, and one clip."
+            )
+
+
+def extract(
+    folder: str | Path,
+    out: str | Path,
+    model: str | Path | None = None,
+    config: ExtractionConfig | None = None,
+    address: str | None = None,
+) -> dict[str, int]:
+    """Infers the latent actions of every video in `folder` into OUT/clips; how many `clips` are there, and how many
+    were `refused`.
+
+    address: of a Ray cluster; without one, the one that was joined before (`ray.init`), or this machine alone. What an
+    earlier run with the same model and settings has done is not done again; ValueError where OUT holds anything else.
+    """
+    config, out = config or ExtractionConfig(), Path(out).resolve()
+    demand_same(out, {"format": FORMAT, "fingerprint": fingerprint(model), "what": asdict(config.what)})
+    done = done_clips(out)
+    rows = [{"clip": path.name, "path": str(path.resolve())} for path, _ in list_videos(folder)]
+    if rows := [row for row in rows if row["clip"] not in done]:
+        with joined(address):
+            run(rows, out / ROWS, find_model(model).resolve(), config)
+    refused = sum(bool(row["error"]) for row in read_rows(out, ["error"]))
+    return {"clips": len(done_clips(out)) - refused, "refused": refused}
+
+
+def run(rows: list[dict[str, str]], out: Path, model: Path, config: ExtractionConfig) -> None:
+    """The pipeline, over videos that have no row yet."""
+    ray = load_ray()
+    loaded = load_model(model)
+    read = Reader(loaded.frames_per_second, loaded.frame_size, config.what.frames, config.trusted)
+    # Blocks small enough that every model has its share, and that decoded frames lie about for few videos.
+    blocks = max(1, min(len(rows), max(4 * config.models, math.ceil(len(rows) / 16))))
+    (
+        ray.data.from_items(rows, override_num_blocks=blocks)
+        .map_batches(read, batch_size=1, batch_format="pyarrow", num_cpus=1)
+        .map_batches(
+            Describer, fn_constructor_args=(model, config), batch_size=1, batch_format="pyarrow",
+            num_cpus=config.processors, num_gpus=config.gpus, compute=ray.data.ActorPoolStrategy(size=config.models),
+        )
+        .write_parquet(str(out), min_rows_per_file=config.clips_a_file)
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Decodes one video a call: its frames as the bytes of float32, or why there are none."""
+
+    frames_per_second: float
+    size: int
+    frames: int
+    trusted: bool
+
+    def __call__(self, table: Any) -> Any:
+        """Columns clip, path to clip, frames, error."""
+        import pyarrow as pa
+
+        clip, path = table["clip"][0].as_py(), table["path"][0].as_py()
+        frames, error = None, ""
+        try:
+            video = read_clip(path, self.frames_per_second, self.size, num_frames=self.frames, trusted=self.trusted)
+            frames = video.frame_TCHW.numpy().tobytes()
+        except (VideoError, OSError) as refusal:
+            error = str(refusal)
+        fields = [("clip", pa.string()), ("frames", pa.large_binary()), ("error", pa.string())]
+        return pa.table({"clip": [clip], "frames": [frames], "error": [error]}, schema=pa.schema(fields))
+
+
+class Describer:
+    """A model in a process of its own: frames to latent actions, motions and small pictures."""
+
+    def __init__(self, model: Path, config: ExtractionConfig) -> None:
+        self.what = config.what
+        if not config.gpus:
+            torch.set_num_threads(max(1, round(config.processors)))
+        self.model = load_model(model, pick_device("auto" if config.gpus else "cpu"))
+
+    def __call__(self, table: Any) -> Any:
+        """Columns clip, frames, error to those of `row_fields`."""
+        import pyarrow as pa
+
+        row = {"clip": table["clip"][0].as_py(), "error": table["error"][0].as_py()}
+        row |= dict.fromkeys(("frames", "action", "motion", "thumb"), None)
+        if (frames := table["frames"][0].as_py()) is not None:
+            side = self.model.frame_size
+            frame_TCHW = torch.frombuffer(bytearray(frames), dtype=torch.float32).unflatten(0, (-1, 3, side, side))
+            found = describe_clip(self.model, frame_TCHW, self.what)
+            row["frames"] = len(frame_TCHW)
+            row |= {"action": found["action_UA"].tolist(), "motion": found["motion_U6"].tolist()}
+            row["thumb"] = found["thumb_THWC"].tobytes()
+        return pa.Table.from_pylist([row], schema=pa.schema(row_fields()))
+
+
+def row_fields() -> list[tuple[str, Any]]:
+    """What a row of OUT/clips holds: action (U, A) and motion (U, 6) as lists, thumb (T, H, W, 3) as bytes."""
+    import pyarrow as pa
+
+    numbers = pa.list_(pa.list_(pa.float32()))
+    return [
+        ("clip", pa.string()), ("frames", pa.int32()), ("action", numbers), ("motion", numbers),
+        ("thumb", pa.large_binary()), ("error", pa.string()),
+    ]  # fmt: skip
+
+
+# ---- what is there --------------------------------------------------------------------------------------------------
+
+
+def demand_same(out: Path, about: dict[str, Any]) -> None:
+    """Notes whose rows OUT holds; ValueError where they are another model's, or of other settings."""
+    path = out / ABOUT
+    if path.is_file():
+        if (found := json.loads(path.read_text())) != about:
+            raise ValueError(f"{out} holds what {found} gave; {about} is asked for. Name another folder.")
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(about, indent=1) + "\n")
+
+
+def parquet_files(out: Path) -> Iterator[Path]:
+    """Those that are whole; what a stopped run left half written is removed."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for path in sorted((out / ROWS).glob("*.parquet")):
+        try:
+            pq.read_metadata(path)
+        except (pa.ArrowInvalid, OSError):
+            log.warning("%s was not written to its end; its videos are done again.", path.name)
+            path.unlink()
+            continue
+        yield path
+
+
+def read_rows(out: str | Path, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
+    """Rows of an extraction, file by file."""
+    import pyarrow.parquet as pq
+
+    for path in parquet_files(Path(out)):
+        yield from pq.read_table(path, columns=columns).to_pylist()
+
+
+def done_clips(out: Path) -> set[str]:
+    """Videos that have a row."""
+    return {row["clip"] for row in read_rows(out, ["clip"])}
+
+
+def library_of(extraction: str | Path, out: str | Path, model: str | Path | None = None) -> ActionLibrary:
+    """The map of an extraction, as `build_library` makes it of a folder. ValueError where another model made it."""
+    extraction = Path(extraction)
+    try:
+        about = json.loads((extraction / ABOUT).read_text())
+        what = LibraryConfig(**about["what"])
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{extraction} is not an extraction: {error!r}.") from None
+    mark = fingerprint(model)
+    if about["fingerprint"] != mark:
+        raise ValueError(f"{extraction} was made by the model {about['fingerprint']}; {mark} came.")
+    found, refused = [], {}
+    for row in sorted(read_rows(extraction), key=lambda row: row["clip"]):
+        if row["error"]:
+            refused[row["clip"]] = row["error"]
+            continue
+        pixels = what.thumb_pixels
+        thumb = np.frombuffer(row["thumb"], np.uint8).reshape(-1, pixels, pixels, 3)
+        action_UA, motion_U6 = (np.asarray(row[name], np.float32) for name in ("action", "motion"))
+        found.append((row["clip"], {"action_UA": action_UA, "motion_U6": motion_U6, "thumb_THWC": thumb}))
+    return join_parts(load_model(model), mark, found, refused, Path(out), what)
+
+
+@contextlib.contextmanager
+def joined(address: str | None) -> Iterator[None]:
+    """On a Ray cluster for the block; on the one that was joined before, if any."""
+    ray = load_ray()
+    if ray.is_initialized():
+        yield
+        return
+    ray.init(address=address, log_to_driver=False, include_dashboard=False)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def load_ray() -> Any:
+    """Ray, which is large, and needed here alone."""
+    try:
+        import ray
+        import ray.data
+    except ImportError:
+        raise ValueError("extraction runs on Ray Data; it needs: pip install -r requirements-scale.txt") from None
+    return ray

@@ -1,0 +1,134 @@
+"""Laws of bulk extraction on a cluster of two nodes: the library's own numbers, and nothing lost or doubled."""
+
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from lawm_core.checkpoint import save_model
+from lawm_core.cli import USAGE, main
+from lawm_core.evaluation import extraction
+from lawm_core.evaluation.extraction import Describer, ExtractionConfig, extract, library_of, read_rows
+from lawm_core.evaluation.librarian import build_library
+from lawm_core.evaluation.library import LibraryConfig
+from lawm_core.video.files import write_clip
+from tests.conftest import build_tiny_model
+
+WHAT = LibraryConfig(frames=6, thumb_pixels=8)
+CONFIG = ExtractionConfig(what=WHAT, models=2, clips_a_file=2)
+CLIPS = 8
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Two nodes of one processor each on this machine; what a test takes away, it gives back."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 100 * 2**20})
+    made.add_node(num_cpus=1, object_store_memory=100 * 2**20)
+    ray.init(address=made.address, log_to_driver=False)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    yield made
+    ray.shutdown()
+    made.shutdown()
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    home = tmp_path_factory.mktemp("videos")
+    generator = torch.Generator().manual_seed(0)
+    for i in range(CLIPS):
+        still = torch.rand(1, 3, 40, 40, generator=generator)
+        write_clip(home / f"clip-{i}.mp4", torch.cat([still.roll((i - 3) * t, dims=-1) for t in range(8)]), 6)
+    (home / "broken.mp4").write_text("not a video")
+    return home
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return save_model(build_tiny_model(), tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def expected(videos, model, tmp_path_factory):
+    """What one process finds, one video after another; on one thread, as workers of one processor are: the last digits
+    of a sum depend on how it is shared out.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield build_library(build_tiny_model(), videos, tmp_path_factory.mktemp("library") / "out", WHAT, model)
+    torch.set_num_threads(threads)
+
+
+def assert_whole(out: Path, model: Path, expected, tmp_path: Path) -> None:
+    """A row a video, no more and no less, and the very library that one process makes."""
+    counts = Counter(row["clip"] for row in read_rows(out))
+    assert counts == Counter([*(f"clip-{i}.mp4" for i in range(CLIPS)), "broken.mp4"])
+    found = library_of(out, tmp_path / "library", model)
+    assert found.index == expected.index
+    for name in ("action_PA", "motion_P6", "umap_P2", "clip_P", "frame_P"):
+        assert torch.equal(getattr(found, name), getattr(expected, name)), name
+    assert found.sprite.read_bytes() == expected.sprite.read_bytes()
+
+
+def test_many_models_find_what_one_finds(cluster, videos, model, expected, tmp_path):
+    told = extract(videos, tmp_path / "out", model, CONFIG)
+    assert told == {"clips": CLIPS, "refused": 1}
+    assert_whole(tmp_path / "out", model, expected, tmp_path)
+
+
+def test_a_stopped_run_goes_on_with_what_is_missing(cluster, videos, model, expected, tmp_path, monkeypatch):
+    out, ran, run = tmp_path / "out", [], extraction.run
+    extract(videos, out, model, CONFIG)
+    whole, *others = sorted((out / "clips").glob("*.parquet"))
+    kept = {row["clip"] for row in pq.read_table(whole).to_pylist()}
+    for i, path in enumerate(others):  # half written, or never
+        path.write_bytes(path.read_bytes()[:-9]) if i % 2 else path.unlink()
+    monkeypatch.setattr(extraction, "run", lambda rows, *rest: ran.extend(r["clip"] for r in rows) or run(rows, *rest))
+    assert extract(videos, out, model, CONFIG) == {"clips": CLIPS, "refused": 1}
+    assert len(ran) == CLIPS + 1 - len(kept) and not kept & set(ran)
+    assert_whole(out, model, expected, tmp_path)
+    ran.clear()
+    extract(videos, out, model, CONFIG)
+    assert ran == []
+
+
+def killed_once(flag: Path) -> type[Describer]:
+    """A model whose process is killed in the midst of a clip, the first time that it comes to it."""
+
+    class Killed(Describer):
+        def __call__(self, table):
+            if table["clip"][0].as_py() == "clip-4.mp4" and not flag.exists():
+                flag.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().__call__(table)
+
+    return Killed
+
+
+def test_a_killed_worker_loses_and_doubles_nothing(cluster, videos, model, expected, tmp_path, monkeypatch):
+    flag = tmp_path / "died"
+    monkeypatch.setattr(extraction, "Describer", killed_once(flag))
+    assert extract(videos, tmp_path / "out", model, CONFIG) == {"clips": CLIPS, "refused": 1}
+    assert flag.exists(), "the worker was killed"
+    assert_whole(tmp_path / "out", model, expected, tmp_path)
+
+
+def test_another_model_or_other_settings_need_another_folder(videos, model, tmp_path):
+    extraction.demand_same(tmp_path / "out", {"format": 1, "fingerprint": "0" * 16, "what": {}})
+    with pytest.raises(ValueError, match="Name another folder"):
+        extract(videos, tmp_path / "out", model, CONFIG)
+    with pytest.raises(ValueError, match=r"is not an extraction|was made by"):
+        library_of(tmp_path / "out", tmp_path / "library", model)
+    assert main(["extract", str(videos / "nowhere"), "--out", str(tmp_path / "new")]) == USAGE
+
+
+@pytest.mark.parametrize("changes", [{"models": 0}, {"processors": 0}, {"gpus": -1}, {"clips_a_file": 0}])
+def test_settings_that_cannot_be_are_refused(changes):
+    with pytest.raises(ValueError, match="needed: at least one model"):
+        ExtractionConfig(**changes)
