@@ -80,7 +80,7 @@ def read_gallery(folder: str | Path) -> Gallery:
 
 def read_lent(folder: Path) -> tuple[GalleryClip, ...]:
     """Clips that were fetched, with whose they are; ValueError where their list cannot be read."""
-    listing = folder.with_suffix(".toml")
+    listing = folder.resolve().parent / f"{folder.resolve().name}.toml"
     if not listing.is_file():
         return ()
     here = lawm.clips_here(lawm.read_listing(listing), folder / LENT)

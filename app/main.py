@@ -42,7 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
         return USAGE
     keep_few_heaps()
     try:
-        model = lawm.load_model(options.model)
+        folder = lawm.find_model(options.model)  # once: what lies on the Hub may change
+        model = lawm.load_model(folder)
     except lawm.CheckpointError as error:
         print(f"lawm-explorer: {error}", file=sys.stderr)
         return BAD_MODEL
@@ -51,8 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
         return NO_MCP
     start_trimming()
     uploads = private_folder()
-    studio = Studio(model, options.gallery, lawm.fingerprint(options.model), options.library)
-    folder = lawm.find_model(options.model)
+    studio = Studio(model, options.gallery, lawm.fingerprint(folder), options.library)
     curves, card = read_curves(folder / "report" / "report.json"), folder / "card.md"
     card_text = card.read_text(encoding="utf-8") if card.is_file() else None
     page = build_page(studio, first_result(studio), curves, card_text, options.keep, options.behind_proxy)

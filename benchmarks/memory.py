@@ -27,7 +27,7 @@ WAYS = ("rollout", "one pass")
 
 
 def most_taken(way: str, horizon: int, given: argparse.Namespace) -> float:
-    """MiB that a call takes at its fullest, beyond the weights; in a fresh process, since a peak never falls."""
+    """MiB that a call takes at its fullest, beyond a rollout of two frames; in a fresh process: a peak never falls."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(measure, (way, horizon, given.layers, given.width, given.tokens, given.device))
 

@@ -42,7 +42,7 @@ def train_share(recipe: Recipe, given: argparse.Namespace, device: torch.device)
     family = Family(recipe.model.families["noisy"], geometry).to(device)
     if given.recompute:
         recompute_blocks(family)
-    if given.compile:
+    elif given.compile:
         compile_blocks(family)
     states = SimpleNamespace(encoder=nn.Identity(), member=lambda _: family)
     objective = LatentActionObjective(states, LatentActionConfig(family="noisy", cycle=0.3, lean=0.5))
@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=2)
     parser.add_argument("--steps", type=int, default=3, help="of a plan")
     parser.add_argument("--memory", type=int, default=512, help="MiB that candidates of one pass may take")
-    parser.add_argument("--recompute", action="store_true", help="training with activations computed twice")
+    parser.add_argument("--recompute", action="store_true", help="training with activations computed twice, uncompiled")
     parser.add_argument("--no-compile", dest="compile", action="store_false", help="for want of a C++ compiler")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()

@@ -78,7 +78,7 @@ def run_replay(options: argparse.Namespace) -> None:
 
     recipe = Recipe.from_json(options.recipe.read_text(encoding="utf-8"))
     name = options.model or recipe.model
-    folders = [*options.videos, options.recipe.parent, GALLERY]
+    folders = [*options.videos, options.recipe.parent, GALLERY, GALLERY / "lent"]
     model = load_model(name, device=pick_device(options.device))
     result, frame_TCHW = replay(model, fingerprint(name), recipe, folders)
     write_clip(options.out, frame_TCHW, model.frames_per_second)
@@ -174,8 +174,8 @@ def run_train_labelled(options: argparse.Namespace) -> None:
     """Controllers of one robot for OUT/model; or its baselines, on the encoder of OUT/model, into OUT/baselines."""
     from lawm_core.runtime import launched_ranks
 
-    if options.pieces or launched_ranks() > 1:
-        raise ValueError("controllers and baselines are small: they train in one process, and are saved whole.")
+    if options.pieces or options.recompute or options.compile or launched_ranks() > 1:
+        raise ValueError("controllers and baselines are small: they train in one process, as they are, saved whole.")
     from lawm_core.checkpoint import load_model
     from lawm_core.training.baselines import train_baselines
     from lawm_core.training.controllers import train_controllers

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from lawm_core.contracts import CheckpointError
 
@@ -55,8 +55,9 @@ def push_model(folder: str | Path, address: str, private: bool = False) -> str:
     hub, place = HfApi(), {"repo_id": repository, "revision": revision}
     try:
         page = hub.create_repo(repository, private=private, exist_ok=True)
-        old = {name for name in hub.list_repo_files(**place) if name.endswith(".safetensors")} - set(new)
-        # In one commit, and without an earlier model's shards: nobody is to load a mixture of two.
+        ours = lambda name: any(PurePosixPath(f"/{name}").match(f"/{pattern}") for pattern in FILES)
+        old = {name for name in hub.list_repo_files(**place) if ours(name)} - set(new)
+        # In one commit, and without what is left of an earlier model: nobody is to load a mixture of two.
         hub.create_commit(
             **place,
             operations=[

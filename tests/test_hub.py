@@ -36,7 +36,8 @@ def folder(tiny_model, tmp_path):
 @pytest.fixture
 def hub(monkeypatch):
     """What a commit would bring to the Hub, by name; everything before the commit is huggingface_hub's own."""
-    there: dict[str, bytes] = {"model-09-of-09.safetensors": b"of an earlier model"}
+    old = ("model-09-of-09.safetensors", "report/old.json", "SHA256SUMS")
+    there: dict[str, bytes] = dict.fromkeys((*old, "notes/model.safetensors"), b"of an earlier model")
 
     def commit(self, repo_id, operations, **_):
         for operation in operations:
@@ -61,6 +62,7 @@ def test_a_push_brings_the_model_its_card_and_nothing_else(folder, hub):
     assert push_model(folder, "hub:someone/tiny") == "https://huggingface.co/someone/tiny"
     assert set(hub) == {
         "README.md", "SHA256SUMS", "card.md", "config.json", "model-01-of-01.safetensors", "report/report.json",
+        "notes/model.safetensors",
     }  # fmt: skip
     page = hub["README.md"].decode()
     card = huggingface_hub.ModelCard(page)
@@ -81,7 +83,7 @@ def test_a_model_without_a_card_is_not_pushed(folder, hub):
     (folder / "card.md").unlink()
     with pytest.raises(CheckpointError, match=r"no card\.md"):
         push_model(folder, "hub:someone/tiny")
-    assert len(hub) == 1
+    assert set(hub.values()) == {b"of an earlier model"}
 
 
 @pytest.mark.parametrize("address", ["someone/tiny", "hub:tiny", "hub:a/b/c", "hub:", "hub:a/b@", "hub:../x y"])

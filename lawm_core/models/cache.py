@@ -89,6 +89,7 @@ class KeyValueCache:
 
     def expand(self, copies: int) -> KeyValueCache:
         """The same past for `copies` candidates of each clip, (B, ...) to (B * copies, ...)."""
+        assert all(isinstance(layer, LayerPast) for layer in self.layers), "one that rolls has one way on"
         several = lambda x: x.repeat_interleave(copies, dim=0)
         layers = tuple(LayerPast(several(layer.key_BMXd), several(layer.value_BMXd)) for layer in self.layers)
         return KeyValueCache(layers, self.frames)

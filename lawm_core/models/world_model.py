@@ -128,7 +128,7 @@ class WorldModel(nn.Module):
             raise ValueError(f"{frames} context states came with {actions} actions; needed: 1 <= states <= actions.")
         predicted, past = self(state_BCND, action_BUA[:, :frames], capacity_B)
         out = [predicted]
-        if not torch.is_grad_enabled():  # what gradients come back to may not be written over
+        if actions > frames and not torch.is_grad_enabled():  # what gradients come back to may not be written over
             past = self.rolling(past, actions - frames)
         for u in range(frames, actions):
             predicted, past = self(out[-1][:, -1:], action_BUA[:, u : u + 1], capacity_B, past)

@@ -30,8 +30,8 @@ class WorldModelDynamics:
         return torch.cat([self.present.expand(len(part)).follow(part)[:, -1] for part in parts])
 
     def chunk(self, steps: int) -> int:
-        """How many candidates go through at once: each keeps keys and values for every layer, twice while they grow,
-        a few widths of activations a token, and every state on the way.
+        """How many candidates go through at once: each keeps keys and values for every layer, twice while the past is
+        spread out, a few widths of activations a token, and every state on the way.
         """
         config = self.present.family.config.world_model
         tokens, state_width = self.present.state_BND.shape[1:]

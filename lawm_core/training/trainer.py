@@ -36,6 +36,12 @@ class ExecutionConfig:
     recompute: bool = False
     compiled: bool = False
 
+    def __post_init__(self) -> None:
+        if self.recompute and self.compiled:
+            raise ValueError(
+                "recompute and compiled came together; PyTorch may then take another graph on the way back."
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerConfig:

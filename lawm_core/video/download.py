@@ -35,8 +35,8 @@ def download(
     part = path.with_name(f".{path.name}.part")
     if part.is_file() and part.stat().st_size > size:
         part.unlink()
-    tries = TRIES
-    while (here := length(part)) < size:
+    tries, most = TRIES, length(part)
+    while length(part) < size:
         try:
             fetch(address, part, size, progress, patience_seconds)
             why = f"the connection ended after {length(part)} of {size} bytes"
@@ -46,10 +46,10 @@ def download(
             why = f"it answered {error.code} {error.reason}"
         except (OSError, http.client.HTTPException) as error:
             why = str(getattr(error, "reason", error)) or type(error).__name__
-        if length(part) <= here and not (tries := tries - 1):
+        if length(part) <= most and not (tries := tries - 1):
             raise DownloadError(f"{address} could not be had, after {TRIES} tries without progress: {why}.")
-        if length(part) > here:
-            tries = TRIES
+        if length(part) > most:  # further than ever: a server that starts anew each time does not count
+            tries, most = TRIES, length(part)
         if length(part) < size:
             time.sleep(pause_seconds)
     if not is_whole(part, size, sha256):

@@ -41,6 +41,8 @@ class ListedClip:
         if not NAME.fullmatch(self.name):
             raise ValueError(f"name {self.name!r}: small letters, digits and hyphens are needed, at most 64.")
         for address in (self.address, self.source):
+            if not address.isascii() or " " in address:
+                raise ValueError(f"{self.name}: {address!r} has signs that an address writes with %.")
             if urlsplit(address).scheme not in ("http", "https") or not urlsplit(address).netloc:
                 raise ValueError(f"{self.name}: {address!r} is no http or https address.")
         if self._end not in ENDS:
@@ -98,6 +100,7 @@ def pull(
         if is_whole(path, clip.bytes, clip.sha256):
             report(clip.bytes)
             continue
+        path.unlink(missing_ok=True)  # wrong, and not to be offered any longer
         try:
             download(clip.address, path, clip.bytes, clip.sha256, report)
         except DownloadError as error:

@@ -179,6 +179,7 @@ def test_a_clip_that_changed_on_the_disk_is_fetched_again(server, tmp_path):
         ({"name": "../out"}, "small letters"),
         ({"name": ".hidden"}, "small letters"),
         ({"address": "file:///etc/passwd.mp4"}, "no http or https"),
+        ({"address": "https://example.org/größe.mp4"}, "writes with %"),
         ({"address": "https://example.org/clip.exe"}, "ends in '.exe'"),
         ({"bytes": 0}, "needed: 1 to"),
         ({"bytes": 2**40}, "needed: 1 to"),
