@@ -14,6 +14,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 SHAPES = ((256, 1024, 4096), (2048, 1024, 4096), (4096, 4096, 4096))  # rows, inner, columns
+LARGE = (8192, 8192, 8192)  # what a GPU needs to come to its best
 ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # PyTorch's table has CUDA's alone
 BY_HAND = {
     ATTENTION: lambda q, k, v, *_, out_shape=None, **__: sdpa_flop_count(q, k, v),
@@ -32,14 +33,26 @@ def operations(work: Callable[[], object]) -> int:
 
 def seconds(work: Callable[[], object], device: torch.device, repeats: int = 3) -> float:
     """The median time of a call, after one that warms up."""
-    times = []
-    for _ in range(repeats + 1):
-        wait(device)
-        start = time.perf_counter()
-        work()
-        wait(device)
-        times.append(time.perf_counter() - start)
-    return median(times[1:])
+    work()
+    return median(once(work, device) for _ in range(repeats))
+
+
+def seconds_of_each(works: dict[str, Callable[[], object]], device: torch.device, rounds: int = 3) -> dict[str, float]:
+    """The median time of each, taken in turns: what else the machine does meets all of them alike."""
+    times = {name: [] for name in works}
+    for _ in range(rounds):
+        for name, work in works.items():
+            times[name].append(seconds(work, device, 1) if not times[name] else once(work, device))
+    return {name: median(each) for name, each in times.items()}
+
+
+def once(work: Callable[[], object], device: torch.device) -> float:
+    """Seconds of one call."""
+    wait(device)
+    start = time.perf_counter()
+    work()
+    wait(device)
+    return time.perf_counter() - start
 
 
 def wait(device: torch.device) -> None:
@@ -52,7 +65,7 @@ def wait(device: torch.device) -> None:
 def matrix_rate(device: torch.device, dtype: torch.dtype = torch.bfloat16, rounds: int = 3) -> float:
     """Operations a second of the fastest of several plain matrix products, in this very process."""
     best = 0.0
-    for rows, inner, columns in SHAPES:
+    for rows, inner, columns in (*SHAPES, LARGE) if device.type == "cuda" else SHAPES:
         a = torch.randn(rows, inner, device=device).to(dtype)
         b = torch.randn(columns, inner, device=device).to(dtype)
         once = 2 * rows * inner * columns
