@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from lawm_core.models.cache import LayerPast, Past
 
+CACHE_BYTES = 4 << 20  # of scores at once, on CPUs
 Six = tuple[Tensor, ...]  # AdaLN's shift, scale and gate, for attention and for the MLP, each (B, F, 1, D)
 
 
@@ -87,8 +88,33 @@ def frame_causal_attention(
     for f, asking_BMNd in enumerate(q_BMXd.split(tokens, dim=2)):
         end = first + f + 1
         seen = slice(max(0, end - (window or end)) * tokens, end * tokens)
-        mixed.append(F.scaled_dot_product_attention(asking_BMNd, k_BMYd[:, :, seen], v_BMYd[:, :, seen], scale=scale))
+        mixed.append(attend(asking_BMNd, k_BMYd[:, :, seen], v_BMYd[:, :, seen], scale))
     return torch.cat(mixed, dim=2)
+
+
+def attend(q_BMXd: Tensor, k_BMYd: Tensor, v_BMYd: Tensor, scale: float | None = None) -> Tensor:
+    """What X queries find among Y keys that all of them see, mixed_BMXd: PyTorch's attention, or on CPUs in bf16, where
+    no gradients come back, ours.
+    """
+    tensors = (q_BMXd, k_BMYd, v_BMYd)
+    if q_BMXd.device.type == "cpu" and q_BMXd.dtype == torch.bfloat16 and not any(x.requires_grad for x in tensors):
+        return attend_in_cache(*tensors, scale)
+    return F.scaled_dot_product_attention(*tensors, scale=scale)
+
+
+def attend_in_cache(q_BMXd: Tensor, k_BMYd: Tensor, v_BMYd: Tensor, scale: float | None = None) -> Tensor:
+    """Attention as two plain products, for as many heads at once as a processor's cache holds scores of.
+
+    Nearly twice as fast as PyTorch's own in bf16 on CPUs without matrix units, at every size tried (64 to 256 queries
+    of 64 to 2048 keys); scores are rounded to bf16 between the products, where its own keeps them in float32.
+    """
+    batch, queries, keys = q_BMXd.shape[0], q_BMXd.shape[2], k_BMYd.shape[2]
+    q_PXd, k_PYd, v_PYd = (x.flatten(0, 1) for x in (q_BMXd * (scale or q_BMXd.shape[-1] ** -0.5), k_BMYd, v_BMYd))
+    mixed_PXd, heads = torch.empty_like(q_PXd), max(1, CACHE_BYTES // (2 * queries * keys))
+    for some in (slice(first, first + heads) for first in range(0, len(q_PXd), heads)):
+        share_PXY = torch.bmm(q_PXd[some], k_PYd[some].transpose(1, 2)).softmax(dim=-1)
+        torch.bmm(share_PXY, v_PYd[some], out=mixed_PXd[some])
+    return mixed_PXd.unflatten(0, (batch, -1))
 
 
 class Attention(nn.Module):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from lawm_core.models import blocks
 from lawm_core.models.blocks import (
     Attention,
     Block,
@@ -86,3 +87,15 @@ def test_attention_with_a_past_equals_attention_over_everything():
 def test_heads_that_cannot_rotate_are_refused(width, heads):
     with pytest.raises(ValueError, match="even number of channels"):
         BlockConfig(width=width, heads=heads)
+
+
+@pytest.mark.parametrize("parts", [1 << 12, 1 << 30])
+def test_attention_in_parts_is_attention(parts, monkeypatch):
+    """As near to the float32 truth as bf16 is, for heads that lie in memory in any order."""
+    monkeypatch.setattr(blocks, "CACHE_BYTES", parts)
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, x, 3, 16, generator=generator).transpose(1, 2) for x in (16, 48, 48))
+    true = torch.nn.functional.scaled_dot_product_attention(q, k, v, scale=0.3)
+    ours = blocks.attend(*(x.bfloat16() for x in (q, k, v)), scale=0.3)
+    assert ours.dtype == torch.bfloat16
+    assert (ours - true).square().mean().sqrt() < 0.01 * true.std()
