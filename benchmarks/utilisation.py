@@ -31,7 +31,7 @@ from lawm_core.runtime import autocast, hold_matrices, pick_device
 from lawm_core.training.batches import Pairs
 from lawm_core.training.losses import LatentActionConfig, LatentActionObjective
 from lawm_core.training.optimizers import build_optimizers, clip_gradients
-from lawm_core.training.recipes import RECIPES, Recipe
+from lawm_core.training.recipes import RECIPES, Recipe, find_recipe
 
 STEPS = 6  # of training, timed: their lengths are drawn, so one tells little
 
@@ -114,7 +114,7 @@ def main() -> None:
     parser.add_argument("--no-compile", dest="compile", action="store_false", help="for want of a C++ compiler")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    device, recipe = pick_device(given.device), RECIPES[given.recipe]()
+    device, recipe = pick_device(given.device), find_recipe(given.recipe)
     torch.manual_seed(0)
     before = matrix_rate(device)
     found = train_share(recipe, given, device) | rollout_share(recipe, given, device)

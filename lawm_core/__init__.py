@@ -14,7 +14,7 @@ every clip, frame and token.
 
 Layers, each may import those to its right only (a test holds it):
 cli, commands > training, evaluation > checkpoint > model > models, planning, worlds > video > contracts, runtime,
-schema, hub.
+saving, schema, shares, hub.
 """
 
 from lawm_core.checkpoint import find_model, fingerprint, list_models, load_model, save_model

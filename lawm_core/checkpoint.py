@@ -8,8 +8,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,6 +20,7 @@ from lawm_core.contracts import CheckpointError
 from lawm_core.hub import fetch_model, is_on_hub
 from lawm_core.model import LatentActionModel, ModelConfig
 from lawm_core.runtime import gathered, rank, wait_for_ranks
+from lawm_core.saving import atomic_path
 from lawm_core.schema import build_dataclass, read_json_file, sum_of
 
 SHARD_BYTES = 15 * 2**20
@@ -244,40 +243,3 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
     """A safetensors file, whole or not at all, on the disk before it takes its name."""
     with atomic_path(path) as part:
         save_file(tensors, part)
-
-
-def write_text(path: Path, text: str) -> None:
-    """A text file, whole or not at all."""
-    with atomic_path(path) as part:
-        Path(part).write_text(text, encoding="utf-8")
-
-
-class atomic_path:
-    """A temporary name beside `path` that takes its place when the block ends well, and is removed when it does not."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = Path(path)
-
-    def __enter__(self) -> str:
-        handle, self.part = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
-        os.close(handle)
-        return self.part
-
-    def __exit__(self, kind: type | None, *_: object) -> None:
-        try:
-            if kind is None:
-                sync(self.part)
-                os.chmod(self.part, 0o644)
-                os.replace(self.part, self.path)
-                sync(self.path.parent)  # the new name too is on the disk, or a power cut brings the old file back
-        finally:
-            Path(self.part).unlink(missing_ok=True)
-
-
-def sync(path: str | Path) -> None:
-    """Waits until a file's content, or a folder's names, are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

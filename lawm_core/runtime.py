@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 
 import torch
@@ -129,17 +129,6 @@ def from_first_rank(x: torch.Tensor) -> torch.Tensor:
     if many_ranks():
         torch.distributed.broadcast(x, src=0)
     return x
-
-
-def own_rows(draw: Callable[[int], torch.Tensor], rows: int, stacks: int = 1) -> torch.Tensor:
-    """What chance gives this rank's `rows`: drawn for the rows of all ranks, which keeps their generators in step and
-    makes a row's numbers the same however many ranks share the batch.
-
-    stacks: how often the batch's clips come one after another, as in a source on top of a target.
-    """
-    if not many_ranks():
-        return draw(rows)
-    return draw(rows * ranks()).unflatten(0, (stacks, ranks(), -1))[:, rank()].flatten(0, 1)
 
 
 # ---- tensors in pieces ----------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lawm_core import checkpoint
+from lawm_core import checkpoint, saving
 from lawm_core.checkpoint import list_models, load_model, save_model
 from lawm_core.contracts import CheckpointError
 
@@ -67,7 +67,7 @@ def test_a_save_that_breaks_off_among_its_names_is_refused(tiny_model, tmp_path,
     """The shapes of both models are the same: only the sums can tell that they are mixed."""
     monkeypatch.setattr(checkpoint, "SHARD_BYTES", 20_000)
     folder = save_model(tiny_model, tmp_path / "tiny")
-    other, named, replace = copy.deepcopy(tiny_model), [], checkpoint.os.replace
+    other, named, replace = copy.deepcopy(tiny_model), [], saving.os.replace
     with torch.no_grad():
         for weight in other.parameters():
             weight += 1
@@ -78,7 +78,7 @@ def test_a_save_that_breaks_off_among_its_names_is_refused(tiny_model, tmp_path,
             raise KeyboardInterrupt
         replace(*paths)
 
-    monkeypatch.setattr(checkpoint.os, "replace", break_off)
+    monkeypatch.setattr(saving.os, "replace", break_off)
     with pytest.raises(KeyboardInterrupt):
         save_model(other, folder)
     monkeypatch.undo()
@@ -88,15 +88,15 @@ def test_a_save_that_breaks_off_among_its_names_is_refused(tiny_model, tmp_path,
 
 def test_a_failed_write_leaves_the_file_as_it_was(tmp_path):
     path = tmp_path / "card.txt"
-    checkpoint.write_text(path, "old")
-    with pytest.raises(RuntimeError), checkpoint.atomic_path(path) as part:
+    saving.write_text(path, "old")
+    with pytest.raises(RuntimeError), saving.atomic_path(path) as part:
         open(part, "w").write("half")
         raise RuntimeError
     assert path.read_text() == "old" and len(list(tmp_path.iterdir())) == 1
 
 
-@pytest.mark.parametrize("moment", ["save_file", "sync"])
-def test_a_full_disk_leaves_the_last_good_file(tmp_path, monkeypatch, moment):
+@pytest.mark.parametrize(("room", "moment"), [(checkpoint, "save_file"), (saving, "sync")])
+def test_a_full_disk_leaves_the_last_good_file(tmp_path, monkeypatch, room, moment):
     path = tmp_path / "state.safetensors"
     checkpoint.write_tensors(path, {"x": torch.ones(3)})
     before = path.read_bytes()
@@ -104,7 +104,7 @@ def test_a_full_disk_leaves_the_last_good_file(tmp_path, monkeypatch, moment):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, moment, full)
+    monkeypatch.setattr(room, moment, full)
     with pytest.raises(OSError, match="No space left"):
         checkpoint.write_tensors(path, {"x": torch.zeros(300)})
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
@@ -112,10 +112,10 @@ def test_a_full_disk_leaves_the_last_good_file(tmp_path, monkeypatch, moment):
 
 def test_a_file_and_its_name_are_on_the_disk_before_it_counts(tmp_path, monkeypatch):
     done = []
-    monkeypatch.setattr(checkpoint, "sync", lambda path: done.append(Path(path)))
-    replace = checkpoint.os.replace
-    monkeypatch.setattr(checkpoint.os, "replace", lambda *paths: done.append("named") or replace(*paths))
-    checkpoint.write_text(tmp_path / "card.md", "good")
+    monkeypatch.setattr(saving, "sync", lambda path: done.append(Path(path)))
+    replace = saving.os.replace
+    monkeypatch.setattr(saving.os, "replace", lambda *paths: done.append("named") or replace(*paths))
+    saving.write_text(tmp_path / "card.md", "good")
     content, named, names = done
     assert named == "named" and content.parent == names == tmp_path and content != names
 

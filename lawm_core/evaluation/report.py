@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lawm_core.checkpoint import write_text
 from lawm_core.evaluation import paper
 from lawm_core.evaluation.bench import SuiteConfig
 from lawm_core.evaluation.projection import pca_places, umap_places
 from lawm_core.evaluation.scores import Score, SuiteResult
+from lawm_core.saving import write_text
 
 COLOURS = {
     "noisy": "#3366cc",

@@ -15,7 +15,8 @@ from torch import Generator, Tensor, nn
 
 from lawm_core.models.blocks import Mlp
 from lawm_core.models.dial import CapacityEmbedding
-from lawm_core.runtime import own_rows, whole_batch
+from lawm_core.runtime import whole_batch
+from lawm_core.shares import even_rows, normal_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +72,8 @@ class ActionSampler(nn.Module):
                 self.std_A.lerp_(all_BA.std(dim=0).clamp_min(1e-3), momentum)
         unit_BA = (action_BA.float() - self.mean_A) / self.std_A
         rows, width = unit_BA.shape
-        noise_BA = own_rows(lambda n: torch.randn(n, width, device=unit_BA.device), rows)
-        time_B = own_rows(lambda n: torch.rand(n, device=unit_BA.device), rows)
+        noise_BA = normal_rows(rows, width, device=unit_BA.device)
+        time_B = even_rows(rows, device=unit_BA.device)
         noised_BA = noise_BA + time_B[:, None] * (unit_BA - noise_BA)
         velocity_BA = self(noised_BA, time_B, state_BND, capacity_B)
         return (velocity_BA.float() - (unit_BA - noise_BA)).square().mean()

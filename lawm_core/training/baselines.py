@@ -18,6 +18,7 @@ from lawm_core.planning.cem import plan_steps
 from lawm_core.runtime import pick_device
 from lawm_core.training.controller import LabelledConfig, LabelledSource
 from lawm_core.training.controllers import describe_robot, sided
+from lawm_core.training.losses import Objective
 from lawm_core.training.optimizers import OptimizerConfig
 from lawm_core.training.trainer import Deadline, Trainer, TrainerConfig
 from lawm_core.worlds.episodes import EpisodeWorld, Labelled, build_episodes
@@ -33,7 +34,7 @@ class KnownActionConfig:
     single_share: float = 0.7
 
 
-class KnownActionObjective:
+class KnownActionObjective(Objective):
     """A world model with an embedding of known actions, both from nothing; no latent action is ever inferred."""
 
     def __init__(self, model: LatentActionModel, config: KnownActionConfig) -> None:
@@ -63,7 +64,7 @@ class KnownActionObjective:
         return {"loss": error, "error": error, "copying": error / copying}
 
 
-class PolicyObjective:
+class PolicyObjective(Objective):
     """Imitation: what was done between a frame and the one `steps` later, told from the two of them."""
 
     def __init__(self, model: LatentActionModel, robot: str) -> None:

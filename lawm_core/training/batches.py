@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from lawm_core.runtime import rank, ranks
+from lawm_core.shares import Share, share
 from lawm_core.worlds.mixture import VideoWorld
 from lawm_core.worlds.twins import TwinConfig, TwinWorld, recolour
 
@@ -27,8 +27,8 @@ class BatchConfig:
     across: share of twins that explain the other one; the rest explain themselves, as real video does. What one twin
     hides the other may show, so across alone teaches blur, and none of it teaches actions that carry appearance.
     recoloured: share of sources in other colours than their targets; the rest keeps its own, as when the model is used.
-    lanes: parts of a batch that are drawn apart, each with a seed of its own. Ranks share them out, so a batch is the
-    same however many ranks there are, as long as their number divides that of the lanes.
+    lanes: parts of a batch that are drawn apart, each with a seed of its own. Ranks and their passes share them out, so
+    a batch is the same however it is cut, as long as the number of shares divides that of the lanes.
     """
 
     clips: int = 16
@@ -43,31 +43,35 @@ class BatchConfig:
         if min(self.clips, self.lanes) < 1 or self.clips % self.lanes:
             raise ValueError(f"{self.clips} clips in {self.lanes} lanes; needed: as many clips in each, 1 or more.")
 
-    def demand_shared(self) -> None:
-        """ValueError where the ranks that there are cannot share the lanes."""
-        if self.lanes % ranks():
+    def demand_shared(self, shares: int) -> None:
+        """ValueError where the lanes cannot be dealt out in so many shares, of all ranks' passes."""
+        if self.lanes % shares:
             raise ValueError(
-                f"a batch of {self.lanes} lanes cannot be shared by {ranks()} ranks; needed: a divisor of the lanes."
+                f"a batch of {self.lanes} lanes cannot be dealt out in {shares} shares (ranks times passes); needed: a "
+                "divisor of the lanes."
             )
 
 
 class PairSource:
-    """Draws this rank's share of batch number `step`: a pure function of (seed, step), so that a resumed run sees the
-    same data.
+    """Draws a share of batch number `step`: a pure function of (seed, step, share), so that a resumed run sees the same
+    data, and any number of ranks sees it between them.
 
     Either world may be missing (None), and the other then fills the batch.
     """
 
     def __init__(self, config: BatchConfig, clips: VideoWorld | None, device: torch.device, seed: int) -> None:
-        config.demand_shared()
         stills_SCHW = clips.stills(2, 160).to(device) if clips else None
         self.config, self.clips, self.device, self.seed = config, clips, device, seed
         self.twins = TwinWorld(config.twins, stills_SCHW)
 
-    def draw(self, step: int) -> Pairs:
-        """The pairs of one step: one twin explains the other; real video explains itself from other colours."""
-        share = self.config.lanes // ranks()
-        lanes = [self._draw_lane(step, lane) for lane in range(rank() * share, (rank() + 1) * share)]
+    def draw(self, step: int, part: Share | None = None) -> Pairs:
+        """The pairs of one step, those of this process's share where none is named: one twin explains the other; real
+        video explains itself from other colours.
+        """
+        part = part or share()
+        self.config.demand_shared(part.count)
+        each = self.config.lanes // part.count
+        lanes = [self._draw_lane(step, lane) for lane in range(part.index * each, (part.index + 1) * each)]
         sources, targets = zip(*((lane.source_BTCHW, lane.target_BTCHW) for lane in lanes), strict=True)
         return Pairs(torch.cat(sources), torch.cat(targets))
 

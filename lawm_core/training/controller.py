@@ -8,6 +8,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from lawm_core.model import LatentActionModel
+from lawm_core.shares import Share
+from lawm_core.training.losses import Objective
 from lawm_core.worlds.episodes import EpisodeWorld, Labelled
 from lawm_core.worlds.twins import recolour
 
@@ -29,12 +31,12 @@ class LabelledConfig:
 
 
 class LabelledSource:
-    """Draws batch number `step` of labelled clips: a pure function of (seed, step)."""
+    """Draws batch number `step` of labelled clips: a pure function of (seed, step). One process takes all of it."""
 
     def __init__(self, config: LabelledConfig, world: EpisodeWorld, device: torch.device, seed: int) -> None:
         self.config, self.world, self.device, self.seed = config, world, device, seed
 
-    def draw(self, step: int) -> Labelled:
+    def draw(self, step: int, part: Share | None = None) -> Labelled:
         """Random pieces of episodes."""
         generator = torch.Generator(self.device).manual_seed(self.seed * 1_000_003 + step)
         labelled = self.world.draw_labelled(self.config.clips, self.config.frames, generator)
@@ -77,7 +79,7 @@ class ControllerObjectiveConfig:
     families: tuple[str, ...] = ("noisy",)
 
 
-class ControllerObjective:
+class ControllerObjective(Objective):
     """Squared distances to the inferred latent actions, at settings drawn anew for each clip. Controllers share nothing
     but their batches: what is encoded and inferred once serves all of them.
 

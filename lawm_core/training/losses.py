@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lawm_core.model import LatentActionModel
 from lawm_core.models.cells import cells_from_tokens, displace, tokens_from_cells
-from lawm_core.runtime import own_rows, ranks
+from lawm_core.shares import even_rows, normal_rows, row_numbers, share
 from lawm_core.training.batches import Pairs
 
 
@@ -21,6 +21,9 @@ class Objective(Protocol):
     def losses(self, pairs: Pairs, progress: float) -> dict[str, Tensor]: ...
 
     def trained(self) -> nn.Module: ...
+
+    def prepare(self) -> None:
+        """What is done to the modules themselves, once before each step: in `losses` ranks may hold copies of them."""
 
 
 def structural_loss(frame_XCHW: Tensor, true_XCHW: Tensor) -> Tensor:
@@ -39,7 +42,7 @@ def structural_loss(frame_XCHW: Tensor, true_XCHW: Tensor) -> Tensor:
 
 def affine_flow(clips: int, size: int, like: Tensor, reach: float = 0.06) -> Tensor:
     """A random small pan, zoom and roll as a displacement field in frame widths, flow_X2HW."""
-    chance = lambda *shape: 2 * own_rows(lambda rows: torch.rand(rows, *shape, device=like.device), clips) - 1
+    chance = lambda *shape: 2 * even_rows(clips, *shape, device=like.device) - 1
     pan = chance(2) * reach
     zoom, roll = (chance(1, 1) * reach * 2 for _ in range(2))
     line = (torch.arange(size, device=like.device) + 0.5) / size - 0.5
@@ -51,9 +54,9 @@ def affine_flow(clips: int, size: int, like: Tensor, reach: float = 0.06) -> Ten
 
 def add_noise(state: Tensor, most: float, stacks: int = 1) -> Tensor:
     """States with noise of a standard deviation drawn for each row, up to twice `most`."""
-    shape, rows, device = state.shape[1:], len(state), state.device
-    level = own_rows(lambda n: torch.rand(n, *[1] * len(shape), device=device), rows, stacks) * 2 * most
-    return state + level * own_rows(lambda n: torch.randn(n, *shape, device=device), rows, stacks)
+    (rows, *shape), device = state.shape, state.device
+    level = even_rows(rows, *[1] * len(shape), device=device, stacks=stacks) * 2 * most
+    return state + level * normal_rows(rows, *shape, device=device, stacks=stacks)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +67,7 @@ class ReconstructionConfig:
     structural: float = 0.2
 
 
-class ReconstructionObjective:
+class ReconstructionObjective(Objective):
     """Encoder and decoder together: states that decode, and that still decode after their cells are displaced.
 
     Displaced states must give the displaced picture (the idea of EQ-VAE, arXiv 2502.09509): motion in the picture is
@@ -116,7 +119,7 @@ class LatentActionConfig:
     lean: float = 1.0
 
 
-class LatentActionObjective:
+class LatentActionObjective(Objective):
     """Inverse dynamics and world model together, on a frozen encoder's states [LAWM §2].
 
     L1 between predicted and true states, teacher forced over the context and on the model's own predictions after it,
@@ -142,9 +145,9 @@ class LatentActionObjective:
             both_BTND = self.model.encoder.eval()(torch.cat((source_BTCHW, target_BTCHW))).float()
         source_BTND, target_BTND = both_BTND.chunk(2)
         # A little beyond both ends, so that the ends themselves are met as often as what lies between them.
-        draw = lambda rows: torch.rand(rows, device=target_BTND.device)
-        clips = len(target_BTND)
-        chance_S = draw(1) if self.family.bottleneck.batch_capacity else own_rows(draw, clips)
+        clips, device = len(target_BTND), target_BTND.device
+        together = self.family.bottleneck.batch_capacity
+        chance_S = torch.rand(1, device=device) if together else even_rows(clips, device=device)
         even_S = (1.2 * chance_S - 0.1).clamp(0, 1)
         capacity_B = (even_S**self.config.lean).expand(clips)
         inferred = self.family.infer(source_BTND, capacity_B)
@@ -180,7 +183,7 @@ class PictureConfig:
     rollout_share: float = 0.5
 
 
-class PictureObjective:
+class PictureObjective(Objective):
     """The decoder alone, on states of a frozen encoder and on rollouts of a frozen world model."""
 
     def __init__(self, model: LatentActionModel, config: PictureConfig) -> None:
@@ -194,10 +197,11 @@ class PictureObjective:
         """What the decoder will be shown, state_BTND: some clips rolled out from their first frame."""
         state_BTND = self.model.encoder.eval()(frame_BTCHW).float()
         clips, device = len(state_BTND), state_BTND.device
-        place_B = own_rows(lambda rows: torch.randperm(rows, device=device), clips)
-        pick = (place_B < round(clips * ranks() * self.config.rollout_share)).nonzero()[:, 0]
+        whole = clips * share().count
+        place_B = torch.randperm(whole)[row_numbers(clips)].to(device)
+        pick = (place_B < round(whole * self.config.rollout_share)).nonzero()[:, 0]
         family = self.model.families[int(torch.randint(len(self.model.families), ()).item())]
-        capacity_B = own_rows(lambda rows: torch.rand(rows, device=device), clips)[pick]
+        capacity_B = even_rows(clips, device=device)[pick]
         if len(pick):
             some_BTND = state_BTND[pick]
             member = self.model.member(family).eval()
@@ -209,8 +213,8 @@ class PictureObjective:
     def losses(self, pairs: Pairs, progress: float) -> dict[str, Tensor]:
         """`pixel`, mean absolute error, and `structural`, over all frames."""
         # Half of the clips in their own colours, half in others.
-        device = pairs.target_BTCHW.device
-        own = own_rows(lambda rows: torch.arange(rows, device=device) % 2 == 0, len(pairs.target_BTCHW))
+        number_B = torch.tensor(row_numbers(len(pairs.target_BTCHW)), device=pairs.target_BTCHW.device)
+        own = number_B % 2 == 0
         true_BTCHW = torch.where(own[:, None, None, None, None], pairs.target_BTCHW, pairs.source_BTCHW)
         frame_BTCHW = self.model.decoder.raw(self.states(true_BTCHW)).float()
         pixel = (frame_BTCHW - true_BTCHW).abs().mean()

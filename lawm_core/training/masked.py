@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from lawm_core.model import LatentActionModel
 from lawm_core.models.blocks import Block, BlockConfig, grid_positions, rotary_angles
 from lawm_core.models.encoder import EncoderConfig
-from lawm_core.runtime import own_rows
+from lawm_core.shares import even_rows
 from lawm_core.training.batches import Pairs
-from lawm_core.training.losses import ReconstructionConfig, ReconstructionObjective
+from lawm_core.training.losses import Objective, ReconstructionConfig, ReconstructionObjective
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ class Predictor(nn.Module):
         return self.out(x_XND)
 
 
-class MaskedObjective:
+class MaskedObjective(Objective):
     """The encoder, a predictor that is thrown away after training, and, where asked for, the decoder."""
 
     def __init__(self, model: LatentActionModel, config: MaskedConfig) -> None:
@@ -73,7 +73,6 @@ class MaskedObjective:
 
     def losses(self, pairs: Pairs, progress: float) -> dict[str, Tensor]:
         """`masked`, error of the states foretold in the holes, and with reconstruction its own losses."""
-        self._follow()
         frame_XCHW = torch.cat((pairs.source_BTCHW[:, :2], pairs.target_BTCHW[:, :2])).flatten(0, 1)
         hidden_XN = hide_blocks(len(frame_XCHW), self.model.config.encoder.grid, self.config.hidden, frame_XCHW.device)
         holes_X1HW = rearrange(hidden_XN, "x (h w) -> x 1 h w", h=self.predictor.grid).float()
@@ -89,8 +88,8 @@ class MaskedObjective:
         return {"loss": masked + self.config.reconstruction * pictures.pop("loss"), "masked": masked, **pictures}
 
     @torch.no_grad()
-    def _follow(self) -> None:
-        # Not by state_dict, at which FSDP2 would cut the weights up again.
+    def prepare(self) -> None:
+        """The slow copy follows. Not by state_dict, at which FSDP2 would cut the weights up again."""
         for slow, fast in zip(held(self.slow), held(self.model.encoder), strict=True):
             slow.lerp_(fast.to(slow.dtype), 1 - self.config.slowness)
 
@@ -103,7 +102,7 @@ def held(module: nn.Module) -> list[Tensor]:
 def hide_blocks(frames: int, grid: int, share: float, device: torch.device) -> Tensor:
     """hidden_XN, of sources on top of targets: about this share of a frame's patches, in blobs rather than specks."""
     side = max(2, grid // 2)
-    rough = own_rows(lambda rows: torch.rand(rows, 1, side, side, device=device), frames, stacks=2)
+    rough = even_rows(frames, 1, side, side, device=device, stacks=2)
     smooth_XN = F.interpolate(rough, size=(grid, grid), mode="bilinear", align_corners=False).flatten(1)
     count = round(share * grid * grid)
     return smooth_XN.argsort(dim=1).argsort(dim=1) < count

@@ -6,6 +6,8 @@ Both are PyTorch's own. Ranks average gradients; whatever is a statistic of the 
 
 from __future__ import annotations
 
+import contextlib
+
 import torch
 from torch import Tensor, nn
 
@@ -33,6 +35,14 @@ class Stage(nn.Module):
 def average_gradient(parameter: Tensor) -> None:
     """The mean of all ranks' gradients in place of one's own."""
     sum_over_ranks(parameter.grad).div_(ranks())
+
+
+def waiting(stage: nn.Module, more: bool) -> contextlib.AbstractContextManager:
+    """For a pass that `more` passes follow: ranks average what has gathered after the last. FSDP2's do so after each,
+    where gradients would otherwise be held whole.
+    """
+    held = isinstance(stage, nn.parallel.DistributedDataParallel) and more
+    return stage.no_sync() if held else contextlib.nullcontext()
 
 
 def spread(objective: Objective, parallel: str, device: torch.device) -> nn.Module:

@@ -242,6 +242,13 @@ def with_encoder(recipe: Recipe, objective: Callable[[LatentActionModel], Object
     return replace(recipe, stages=recipe.stages | {"encoder": stage})
 
 
+def find_recipe(name: str) -> Recipe:
+    """The recipe of this name; ValueError that names those there are."""
+    if name not in RECIPES:
+        raise ValueError(f"recipe {name!r} is not one of: {', '.join(RECIPES)}.")
+    return RECIPES[name]()
+
+
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "nano": nano, "lite": lite, "large": large, "nano_masked": nano_masked, "nano_mixed": nano_mixed,
 }  # fmt: skip

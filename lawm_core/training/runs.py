@@ -11,9 +11,9 @@ from tqdm import tqdm
 
 from lawm_core.checkpoint import load_model, save_model
 from lawm_core.model import LatentActionModel
-from lawm_core.runtime import first_rank_first, pick_device
+from lawm_core.runtime import first_rank_first, pick_device, ranks
 from lawm_core.training.batches import PairSource
-from lawm_core.training.recipes import RECIPES, Recipe
+from lawm_core.training.recipes import Recipe, find_recipe
 from lawm_core.training.trainer import ExecutionConfig, Trainer
 from lawm_core.worlds.clips import ClipWorld, open_world
 from lawm_core.worlds.episodes import EpisodeWorld, build_episodes
@@ -40,9 +40,7 @@ class TrainingRun:
         `robot_share` of the real clips. backbone: a folder or a repository on the Hub, instead of the recipe's.
         execution: how steps are computed, for all stages.
         """
-        if recipe not in RECIPES:
-            raise ValueError(f"recipe {recipe!r} is not one of: {', '.join(RECIPES)}.")
-        self.recipe: Recipe = RECIPES[recipe]()
+        self.recipe: Recipe = find_recipe(recipe)
         self.backbone = self.recipe.backbone if backbone is None else backbone
         if backbone and not self.recipe.backbone:
             raise ValueError(f"recipe {recipe!r} learns its own encoder; --backbone is for those that take one over.")
@@ -67,7 +65,7 @@ class TrainingRun:
             of = f" of family {family!r}" if family else ""
             raise ValueError(f"stage {name!r}{of} is not in this recipe; it has: {', '.join(self.recipe.stages)}.")
         for stage in found:  # now, and not when the stages before it are done
-            self.recipe.stages[stage].batch.demand_shared()
+            self.recipe.stages[stage].batch.demand_shared(ranks() * self.execution.passes)
         return found
 
     def train(

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from lawm_core.model import LatentActionModel
-from lawm_core.runtime import own_rows
+from lawm_core.shares import even_rows
 from lawm_core.training.batches import Pairs
+from lawm_core.training.losses import Objective
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +20,7 @@ class SamplerObjectiveConfig:
     family: str = "noisy"
 
 
-class SamplerObjective:
+class SamplerObjective(Objective):
     """A family's sampler alone, on actions inferred at settings of the dial drawn anew for each clip."""
 
     def __init__(self, model: LatentActionModel, config: SamplerObjectiveConfig) -> None:
@@ -34,7 +35,7 @@ class SamplerObjective:
         """`velocity`: squared error of the flow's velocity at unit size; pi / 2 for the best guess of pure noise."""
         with torch.no_grad():
             state_BTND = self.model.encoder.eval()(pairs.target_BTCHW).float()
-            capacity_B = own_rows(lambda rows: torch.rand(rows, device=state_BTND.device), len(state_BTND))
+            capacity_B = even_rows(len(state_BTND), device=state_BTND.device)
             family = self.family.eval()
             action_BUA = family.infer(state_BTND, capacity_B).action_BUA
         self.family.sampler.train()

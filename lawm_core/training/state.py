@@ -18,9 +18,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from lawm_core.checkpoint import sync, write_tensors, write_text
+from lawm_core.checkpoint import write_tensors
 from lawm_core.contracts import CheckpointError
 from lawm_core.runtime import cut_like, gathered, rank, wait_for_ranks
+from lawm_core.saving import sync, write_text
 from lawm_core.schema import read_json_file
 
 WHOLE, PIECES, UNFINISHED = "state.safetensors", "state-", ".state-unfinished"

@@ -15,10 +15,11 @@ from tqdm import tqdm
 
 from lawm_core.models.blocks import compile_blocks, recompute_blocks
 from lawm_core.runtime import autocast, first_rank_first, many_ranks, rank, ranks, sum_over_ranks
-from lawm_core.training.batches import PairSource
+from lawm_core.shares import Share, taking
+from lawm_core.training.ahead import DrawnAhead, Source
 from lawm_core.training.losses import Objective
 from lawm_core.training.optimizers import Muon, OptimizerConfig, build_optimizers, clip_gradients, learning_rate_scale
-from lawm_core.training.parallel import spread
+from lawm_core.training.parallel import spread, waiting
 from lawm_core.training.state import PROGRESS, UNFINISHED, WHOLE, TrainingState, find_state, read_state, write_state
 
 
@@ -27,16 +28,21 @@ class ExecutionConfig:
     """How steps are computed; what they compute stays the same, to rounding.
 
     parallel: how many ranks share the work, `ddp` or `fsdp`. pieces: each rank saves its own part of the state.
+    passes: a rank takes its share of a batch in so many, for memory; statistics of the batch, a sparse family's spread
+    and a codebook's counts, are then of one pass of all ranks.
     recompute: blocks keep what enters them and compute the rest again on the way back, for memory. compiled: what
     blocks do with each token is compiled, for speed.
     """
 
     parallel: str = "ddp"
     pieces: bool = False
+    passes: int = 1
     recompute: bool = False
     compiled: bool = False
 
     def __post_init__(self) -> None:
+        if self.passes < 1:
+            raise ValueError(f"passes came as {self.passes}; needed: 1 or more.")
         if self.recompute and self.compiled:
             raise ValueError(
                 "recompute and compiled came together; PyTorch may then take another graph on the way back."
@@ -73,8 +79,9 @@ class Trainer:
     Started on many ranks by torchrun, it takes the same steps with the batch shared out, to rounding.
     """
 
-    def __init__(self, objective: Objective, source: PairSource, config: TrainerConfig, folder: str | Path) -> None:
+    def __init__(self, objective: Objective, source: Source, config: TrainerConfig, folder: str | Path) -> None:
         self.objective, self.source, self.config = objective, source, config
+        self._ahead = DrawnAhead(source)
         how = config.execution
         if how.recompute:
             recompute_blocks(objective.trained())
@@ -126,15 +133,12 @@ class Trainer:
         A loss that is not finite stops the run with the step that caused it.
         """
         config = self.config
-        torch.manual_seed(config.seed * 7_919 + self.step)
-        pairs = self.source.draw(self.step)
+        self.objective.prepare()
         self.module.train()
-        with autocast(self.device, config.bf16):
-            losses = self.stage(pairs, self.step / config.steps)
-        told = torch.stack([value.detach().float() for value in losses.values()])
-        told = dict(zip(losses, sum_over_ranks(told) / ranks(), strict=True))
+        passes = [self._take_pass(one_pass) for one_pass in range(config.execution.passes)]
+        told = torch.stack([torch.stack(list(losses.values())) for losses in passes]).mean(dim=0)
+        told = dict(zip(passes[0], sum_over_ranks(told) / ranks(), strict=True))
         self._demand_finite("loss", told["loss"])
-        losses["loss"].backward()
         norm = clip_gradients(self.module.parameters(), config.optimizer.clip_norm)
         self._demand_finite("length of the gradient", norm)  # before it can spoil the weights
         scale = learning_rate_scale(self.step, config.steps, config.optimizer)
@@ -146,6 +150,25 @@ class Trainer:
             optimizer.zero_grad(set_to_none=True)
         self.step += 1
         return {name: value.item() for name, value in (told | {"gradient": norm}).items()}
+
+    def _take_pass(self, one_pass: int) -> dict[str, torch.Tensor]:
+        """Adds a pass's gradients to what is there; its losses. Chance is the same in each, but for the rows' own."""
+        config, passes = self.config, self.config.execution.passes
+        torch.manual_seed(config.seed * 7_919 + self.step)
+        with taking(one_pass, passes) as part, waiting(self.stage, more=one_pass + 1 < passes):
+            pairs = self._ahead.draw(self.step, part, self._after(one_pass))
+            with autocast(self.device, config.bf16):
+                losses = self.stage(pairs, self.step / config.steps)
+            (losses["loss"] / passes).backward()
+        return {name: value.detach().float() for name, value in losses.items()}
+
+    def _after(self, one_pass: int) -> tuple[int, Share] | None:
+        """Which part of which batch comes after this pass; None at the end of the run."""
+        later, pass_then = divmod(one_pass + 1, self.config.execution.passes)
+        if self.step + later == self.config.steps:
+            return None
+        with taking(pass_then, self.config.execution.passes) as part:
+            return self.step + later, part
 
     def _all_go_on(self, in_time: bool) -> bool:
         """Whether every rank has time and was not told to stop: they stop together, or some would wait for ever."""

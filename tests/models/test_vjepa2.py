@@ -11,7 +11,7 @@ from lawm_core.contracts import CheckpointError, Clip
 from lawm_core.evaluation.transfer import transfer
 from lawm_core.model import LatentActionModel
 from lawm_core.models.vjepa2 import VJepa2Config, VJepa2Encoder
-from lawm_core.training import runs
+from lawm_core.training import recipes
 from lawm_core.training.batches import BatchConfig
 from lawm_core.training.losses import LatentActionConfig, LatentActionObjective, PictureConfig, PictureObjective
 from lawm_core.training.recipes import Recipe, StageRecipe, large
@@ -129,7 +129,7 @@ def test_the_whole_chain_runs_on_it(backbone, tmp_path, monkeypatch):
         },
         backbone="nowhere",
     )
-    monkeypatch.setitem(runs.RECIPES, "tiny", lambda: tiny)
+    monkeypatch.setitem(recipes.RECIPES, "tiny", lambda: tiny)
     run = TrainingRun("tiny", None, tmp_path / "run", show=False, backbone=folder)
     for name in run.stages():
         assert run.train(name)["step"] == 2

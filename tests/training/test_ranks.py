@@ -14,6 +14,8 @@ import torch.multiprocessing
 from lawm_core.checkpoint import load_model, save_model
 from lawm_core.contracts import CheckpointError
 from lawm_core.model import LatentActionModel
+from lawm_core.models.blocks import BlockConfig
+from lawm_core.shares import Share, normal_rows
 from lawm_core.training.batches import BatchConfig, PairSource
 from lawm_core.training.losses import (
     LatentActionConfig,
@@ -23,6 +25,7 @@ from lawm_core.training.losses import (
     ReconstructionConfig,
     ReconstructionObjective,
 )
+from lawm_core.training.masked import MaskedConfig, MaskedObjective
 from lawm_core.training.optimizers import Muon, OptimizerConfig
 from lawm_core.training.sampler import SamplerObjective, SamplerObjectiveConfig
 from lawm_core.training.trainer import ExecutionConfig, Trainer, TrainerConfig
@@ -32,9 +35,14 @@ from tests.conftest import tiny_config
 FAMILIES = ("noisy", "sparse", "discrete")
 BATCH = BatchConfig(clips=4, lanes=4, frames=3, twins=TwinConfig(frame_size=32, objects=1))
 STEPS = 4
+IN_PASSES = ("noisy", "decoder")  # whose losses are means over rows
 CALM = OptimizerConfig(muon_rate=0.005, adam_rate=1e-3, warm_up=0.1)
+SMALL = BlockConfig(width=48, heads=2)
 STAGES = {
     "encoder": lambda model: ReconstructionObjective(model, ReconstructionConfig()),
+    "masked": lambda model: MaskedObjective(
+        model, MaskedConfig(block=SMALL, depth=1, slowness=0.5, reconstruction=1.0)
+    ),
     "decoder": lambda model: PictureObjective(model, PictureConfig()),
     "sampler": lambda model: SamplerObjective(model, SamplerObjectiveConfig()),
     **{
@@ -44,13 +52,14 @@ STAGES = {
 }
 
 
-def build(folder: Path, stage: str, parallel: str = "ddp", pieces: bool = False) -> tuple[Trainer, LatentActionModel]:
+def build(
+    folder: Path, stage: str, parallel: str = "ddp", pieces: bool = False, passes: int = 1
+) -> tuple[Trainer, LatentActionModel]:
     torch.manual_seed(0)
     model = LatentActionModel(tiny_config(families=FAMILIES))
     source = PairSource(BATCH, None, torch.device("cpu"), seed=0)
-    config = TrainerConfig(
-        steps=STEPS, bf16=False, optimizer=CALM, execution=ExecutionConfig(parallel=parallel, pieces=pieces)
-    )
+    how = ExecutionConfig(parallel=parallel, pieces=pieces, passes=passes)
+    config = TrainerConfig(steps=STEPS, bf16=False, optimizer=CALM, execution=how)
     return Trainer(STAGES[stage](model), source, config, folder), model
 
 
@@ -85,6 +94,9 @@ def work(rank: int, ranks: int, folder: str, parallel: str) -> None:
     assert any(hasattr(p, "to_local") for p in run.module.parameters()) is (parallel == "fsdp")
     curves["resumed"] = curve(run, 1)
     run.save()
+    if ranks == 2:
+        for stage in IN_PASSES:
+            curves[f"{stage} in passes"] = curve(build(home / "passes", stage, parallel, passes=2)[0], 2)
     if rank == 0:
         torch.save(curves, home / "curves.pt")
     torch.distributed.destroy_process_group()
@@ -113,6 +125,8 @@ def test_any_number_of_ranks_takes_the_steps_of_one(alone, tmp_path, ranks, para
     for stage in STAGES:
         assert_alike(shared[stage], alone[stage])
         assert load_model(tmp_path / stage / "model").families == FAMILIES
+    for stage in IN_PASSES if ranks == 2 else ():
+        assert_alike(shared[f"{stage} in passes"], alone[stage][:2])
     # What one process saved, many went on from; what they saved in pieces, one goes on from.
     assert_alike(straight + shared["resumed"], alone["noisy"][:3])
     (pieces,) = (tmp_path / "one").glob("state-*/")
@@ -127,9 +141,37 @@ def test_any_number_of_ranks_takes_the_steps_of_one(alone, tmp_path, ranks, para
 def test_lanes_that_ranks_cannot_share_are_refused(monkeypatch):
     with pytest.raises(ValueError, match="4 clips in 3 lanes"):
         dataclasses.replace(BATCH, lanes=3)
-    monkeypatch.setattr("lawm_core.training.batches.ranks", lambda: 3)
-    with pytest.raises(ValueError, match="4 lanes cannot be shared by 3 ranks"):
-        PairSource(BATCH, None, torch.device("cpu"), seed=0)
+    monkeypatch.setattr("lawm_core.shares.ranks", lambda: 3)
+    with pytest.raises(ValueError, match="4 lanes cannot be dealt out in 3 shares"):
+        PairSource(BATCH, None, torch.device("cpu"), seed=0).draw(0)
+
+
+@pytest.mark.parametrize("passes", [2, 4])
+@pytest.mark.parametrize("stage", IN_PASSES)
+def test_a_step_in_passes_is_a_step(alone, tmp_path, stage, passes):
+    assert_alike(curve(build(tmp_path, stage, passes=passes)[0], 2), alone[stage][:2])
+
+
+@pytest.mark.parametrize("stage", sorted(set(STAGES) - set(IN_PASSES)))
+def test_every_stage_takes_passes(tmp_path, stage):
+    """Those with statistics of a batch too, which are then of a pass."""
+    told = torch.tensor(curve(build(tmp_path, stage, passes=2)[0], 2))
+    assert told.isfinite().all() and (told > 0).all()
+
+
+def test_a_rows_chance_is_its_own_however_a_batch_is_cut(monkeypatch):
+    def drawn(count: int) -> torch.Tensor:
+        """A batch of 8 clips, sources on top of targets, drawn by so many shares one after another."""
+        parts = []
+        for index in range(count):
+            monkeypatch.setattr("lawm_core.shares.share", lambda index=index: Share(index, count))
+            torch.manual_seed(1)
+            parts.append(normal_rows(16 // count, 3, device=torch.device("cpu"), stacks=2).unflatten(0, (2, -1)))
+        return torch.cat(parts, dim=1).flatten(0, 1)
+
+    whole = drawn(1)
+    assert all(torch.equal(drawn(count), whole) for count in (2, 4, 8))
+    assert len(whole.unique()) == whole.numel() and abs(whole.mean()) < 0.5
 
 
 def test_muon_does_what_torchs_does():

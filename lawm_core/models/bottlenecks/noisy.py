@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from lawm_core.models.bottlenecks.base import BottleneckOutput, between
-from lawm_core.runtime import own_rows
+from lawm_core.shares import normal_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +76,5 @@ class NoisyBottleneck(nn.Module):
         kl_BU = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=-1)
         action = mean
         if self.training:
-            noise = own_rows(lambda rows: torch.randn(rows, *mean.shape[1:], device=mean.device), len(mean))
-            action = mean + noise * (0.5 * log_variance).exp()
+            action = mean + normal_rows(*mean.shape, device=mean.device) * (0.5 * log_variance).exp()
         return BottleneckOutput(action, self.beta(capacity_B)[:, None] * kl_BU, {"nats": kl_BU.mean().detach()})

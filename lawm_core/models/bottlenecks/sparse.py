@@ -8,7 +8,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from lawm_core.models.bottlenecks.base import BottleneckOutput, between
-from lawm_core.runtime import own_rows, whole_batch
+from lawm_core.runtime import whole_batch
+from lawm_core.shares import normal_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +117,6 @@ class SparseBottleneck(nn.Module):
         heard_BUA = action_BUA
         if self.training:
             cost_BU = cost_BU + self.spread(whole_batch(action_BUA.flatten(0, 1)))
-            noise = own_rows(lambda rows: torch.randn(rows, *raw_BUX.shape[1:], device=raw_BUX.device), len(raw_BUX))
-            heard_BUA = action_BUA + self.config.noise * noise
+            heard_BUA = action_BUA + self.config.noise * normal_rows(*raw_BUX.shape, device=raw_BUX.device)
         used = (action_BUA.abs() > 0.05).float().mean()
         return BottleneckOutput(heard_BUA, self.config.price * cost_BU, {"used": used.detach()})
