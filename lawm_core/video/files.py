@@ -6,7 +6,7 @@ import math
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -170,15 +170,18 @@ def write_clip(path: str | os.PathLike, frame_TCHW: Tensor, frames_per_second: f
 
 def _write_encoded(path: Path, byte_THWC: np.ndarray, frames_per_second: float) -> None:
     with open_writer(path, frames_per_second) as writer:
-        for byte_HWC in _evened(byte_THWC) if path.suffix == ".mp4" else byte_THWC:
+        for byte_HWC in evened(byte_THWC) if path.suffix == ".mp4" else byte_THWC:
             writer.append_data(byte_HWC)
 
 
-def open_writer(path: Path, frames_per_second: float):
-    """imageio's writer for an .mp4 or .webm, to which frames of even sides are appended: (H, W, 3) bytes."""
+def open_writer(path: Path, frames_per_second: float, options: Sequence[str] = ()):
+    """imageio's writer for an .mp4 or .webm, to which frames of even sides are appended: (H, W, 3) bytes.
+
+    options: of ffmpeg, that take the place of the usual ones.
+    """
     import imageio
 
-    codec, options = CODECS[path.suffix]
+    codec, usual = CODECS[path.suffix]
     return imageio.get_writer(
         path,
         format="FFMPEG",
@@ -187,7 +190,7 @@ def open_writer(path: Path, frames_per_second: float):
         quality=None,
         pixelformat="yuv420p",
         macro_block_size=1,  # 1 forbids imageio's silent resize to multiples of 16
-        output_params=[*COLOUR, *EXACT, *options],
+        output_params=[*COLOUR, *EXACT, *usual, *options],
     )
 
 
@@ -199,7 +202,8 @@ def _write_gif(path: Path, byte_THWC: np.ndarray, frames_per_second: float) -> N
     imageio.imwrite(path, byte_THWC, plugin="pillow", duration=(np.diff(moment_T) * 10).tolist(), loop=0)
 
 
-def _evened(byte_THWC: np.ndarray) -> np.ndarray:
+def evened(byte_THWC: np.ndarray) -> np.ndarray:
+    """With even sides, by one repeated row or column at most."""
     height, width = byte_THWC.shape[1:3]
     return np.pad(byte_THWC, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 

@@ -1,4 +1,6 @@
-"""A folder of real videos as training batches: decoded once into a memory-mapped cache, cut at random after that."""
+"""A folder of real videos as training batches: decoded once, into a memory-mapped cache or shards, cut at random after
+that.
+"""
 
 from __future__ import annotations
 
@@ -16,21 +18,12 @@ from torch import Generator, Tensor
 
 from lawm_core.contracts import VideoError
 from lawm_core.video.files import read_frames
+from lawm_core.worlds.footage import CachedClip, CachedFootage, Footage, StoredClip
+from lawm_core.worlds.shards import ShardFootage, is_sharded
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".gif")
 CACHE_VERSION = 1
-
-
-@dataclass(frozen=True)
-class CachedClip:
-    """One video in the cache: frames of (3, height, width) bytes from `offset` on."""
-
-    name: str
-    split: str
-    frames: int
-    height: int
-    width: int
-    offset: int
+MOST_STILLS = 1024  # that are looked at: a million videos' would fill the memory
 
 
 def list_videos(folder: str | Path, split: str | None = None) -> list[tuple[Path, str]]:
@@ -70,7 +63,9 @@ def cache_config(frames_per_second: float, frame_size: int) -> ClipCacheConfig:
 def open_world(
     folder: str | Path, cache: str | Path, split: str, frames_per_second: float, frame_size: int, progress=None
 ) -> ClipWorld:
-    """The videos of one split of `folder`, decoded into `cache` on first use."""
+    """The videos of one split of `folder`, decoded into `cache` on first use; a folder of shards as it is."""
+    if is_sharded(folder):
+        return ClipWorld(folder, split, frames_per_second, frame_size)
     home = build_cache(folder, cache, cache_config(frames_per_second, frame_size), progress, split)
     return ClipWorld(home, split, frames_per_second, frame_size)
 
@@ -116,53 +111,74 @@ def build_cache(
 
 
 class ClipWorld:
-    """Random clips from a cache that `build_cache` made; a batch costs a few copies and one resize."""
+    """Random clips from a cache that `build_cache` made, or from shards; a batch costs a few copies and one resize.
+
+    Raises ValueError where the footage is too coarse for clips of this rate and size, or holds none of this split.
+    """
 
     def __init__(self, home: str | Path, split: str, frames_per_second: float, frame_size: int) -> None:
-        home = Path(home)
-        index = json.loads((home / "index.json").read_text())
-        self.clips = [CachedClip(**c) for c in index["clips"] if c["split"] == split]
-        self.stride = max(1, round(index["config"]["frames_per_second"] / frames_per_second))
-        self.frame_size = frame_size
-        self.bytes = np.memmap(home / "frames.bin", dtype=np.uint8, mode="r")
-        self.refused: dict[str, str] = index["refused"]
-        if not self.clips:
+        self.footage: Footage = ShardFootage(home) if is_sharded(home) else CachedFootage(home)
+        self.frame_size, self.refused = frame_size, self.footage.refused
+        self.stride = max(1, round(self.footage.frames_per_second / frames_per_second))
+        if is_sharded(home):
+            self._demand_fine(home, frames_per_second)
+        self.clips, self.length_C = self.footage.clips(split), self.footage.lengths(split)
+        self._chances: dict[int, tuple[np.ndarray, Tensor]] = {}
+        if not len(self.clips):
             raise ValueError(f"{home} holds no clip of split {split}.")
 
-    def frames(self, clip: CachedClip) -> np.ndarray:
-        """All cached frames of a clip, (T, 3, height, width) bytes, not copied."""
-        count = clip.frames * 3 * clip.height * clip.width
-        return self.bytes[clip.offset : clip.offset + count].reshape(clip.frames, 3, clip.height, clip.width)
+    def _demand_fine(self, home: str | Path, frames_per_second: float) -> None:
+        """Shards are made for one rate and size, and then met by others."""
+        rate, side = self.footage.frames_per_second, self.footage.short_side
+        if abs(rate / frames_per_second - self.stride) > 0.01 or side < self.frame_size:
+            raise ValueError(
+                f"{home} holds {rate:g} frames a second of {side} pixels; needed: a multiple of {frames_per_second:g}, "
+                f"and at least {self.frame_size} pixels. `shards --recipe` makes them to measure."
+            )
+
+    def frames(self, clip: StoredClip) -> np.ndarray:
+        """All frames of a clip, (T, 3, height, width) bytes."""
+        return self.footage.read([(clip, 0)], clip.frames, 1)[0]
 
     def draw(self, clips: int, frames: int, generator: Generator) -> Tensor:
         """frame_BTCHW in [0, 1] on the generator's device: random video, moment, square, flips and direction of time.
 
         A video's chance grows with the square root of its length, so that a few long ones do not fill the batch.
         """
-        usable = [c for c in self.clips if c.frames > self.stride * (frames - 1)]
-        if not usable:
-            raise ValueError(f"no video has {frames} frames at this rate; the longest has {self.longest()}.")
+        usable_C, weight_C = self._usable(frames)
         draw = torch.rand(clips, 6, generator=generator, device=generator.device).cpu()
-        weight = torch.tensor([c.frames for c in usable], dtype=torch.float64).sqrt().cumsum(0)
-        picks = torch.searchsorted(weight, draw[:, 0].double() * weight[-1]).clamp_max(len(usable) - 1)
+        picks = torch.searchsorted(weight_C, draw[:, 0].double() * weight_C[-1]).clamp_max(len(usable_C) - 1)
         chances = draw[:, 1:].tolist()
+        drawn = [self.clips[usable_C[pick]] for pick in picks.tolist()]
+        pieces = [(clip, self._start(clip, frames, chance[0])) for clip, chance in zip(drawn, chances, strict=True)]
+        windows = self.footage.read(pieces, frames, self.stride)
         return torch.stack(
-            [self._cut(usable[p], frames, c, generator.device) for p, c in zip(picks.tolist(), chances, strict=True)]
+            [self._cut(window, chance, generator.device) for window, chance in zip(windows, chances, strict=True)]
         )
 
-    def _cut(self, clip: CachedClip, frames: int, chance: list[float], device: str | torch.device = "cpu") -> Tensor:
-        """frame_TCHW: five chances in [0, 1) choose start, scale, place across, place down and flips.
+    def _usable(self, frames: int) -> tuple[np.ndarray, Tensor]:
+        """The numbers of clips that are long enough, and where each one's chance ends; kept, as corpora are large."""
+        if frames not in self._chances:
+            usable_C = np.flatnonzero(self.length_C > self.stride * (frames - 1))
+            if not len(usable_C):
+                raise ValueError(f"no video has {frames} frames at this rate; the longest has {self.longest()}.")
+            self._chances[frames] = usable_C, torch.from_numpy(self.length_C[usable_C]).double().sqrt().cumsum(0)
+        return self._chances[frames]
+
+    def _start(self, clip: StoredClip, frames: int, chance: float) -> int:
+        """The first frame of a window."""
+        return int(chance * (clip.frames - self.stride * (frames - 1)))
+
+    def _cut(self, byte_TCHW: np.ndarray, chance: list[float], device: str | torch.device = "cpu") -> Tensor:
+        """frame_TCHW of a window: five chances in [0, 1), of which the first chose its start, choose scale, place
+        across, place down and flips.
 
         Bytes travel to the device, where they are resized: a GPU does not wait for a CPU's arithmetic.
         """
-        pixels = self.frames(clip)
-        start = int(chance[0] * (clip.frames - self.stride * (frames - 1)))
-        window = pixels[start : start + self.stride * (frames - 1) + 1 : self.stride]
-        short = min(clip.height, clip.width)
-        side = int(short * (0.75 + 0.25 * chance[1]) + 0.5)
-        top, left = int(chance[3] * (clip.height - side + 1)), int(chance[2] * (clip.width - side + 1))
-        cut = torch.from_numpy(window[:, :, top : top + side, left : left + side].copy())
-        frame_TCHW = cut.to(device).float() / 255
+        height, width = byte_TCHW.shape[2:]
+        side = int(min(height, width) * (0.75 + 0.25 * chance[1]) + 0.5)
+        top, left = int(chance[3] * (height - side + 1)), int(chance[2] * (width - side + 1))
+        frame_TCHW = to_device(byte_TCHW[:, :, top : top + side, left : left + side], device).float() / 255
         if side != self.frame_size:
             size = (self.frame_size, self.frame_size)
             frame_TCHW = F.interpolate(frame_TCHW, size=size, mode="bilinear", antialias=True, align_corners=False)
@@ -181,22 +197,27 @@ class ClipWorld:
             if last < 0:
                 continue
             for start in sorted({int(s) for s in np.linspace(0, last, a_clip + 2)[1:-1]}):
-                chance = start / (last + 1) + 1e-9
-                out.append(self._cut(clip, frames, [chance, 1.0, 0.5, 0.5, 0.0]))
+                (window,) = self.footage.read([(clip, start)], frames, self.stride)
+                out.append(self._cut(window, [0.0, 1.0, 0.5, 0.5, 0.0]))
                 names.append(clip.name)
         if not out:
             raise ValueError(f"no video has {frames} frames at this rate; the longest has {self.longest()}.")
         return torch.stack(out), names
 
     def stills(self, a_clip: int, size: int) -> Tensor:
-        """still_SCHW in [0, 1]: evenly spaced frames of every video as centre squares."""
+        """still_SCHW in [0, 1]: evenly spaced frames of every video as centre squares; of large corpora, of as many
+        evenly spaced videos as MOST_STILLS allows.
+        """
+        most = max(1, MOST_STILLS // a_clip)
+        chosen = range(len(self.clips)) if len(self.clips) <= most else np.linspace(0, len(self.clips) - 1, most)
         out = []
-        for clip in self.clips:
-            for index in np.linspace(0, clip.frames - 1, a_clip + 2)[1:-1].astype(int):
-                side = min(clip.height, clip.width)
-                top, left = (clip.height - side) // 2, (clip.width - side) // 2
-                still = self.frames(clip)[index][:, top : top + side, left : left + side]
-                still = torch.from_numpy(still.copy()).float()[None] / 255
+        for clip in (self.clips[int(number)] for number in chosen):
+            moments = np.linspace(0, clip.frames - 1, a_clip + 2)[1:-1].astype(int)
+            side = min(clip.height, clip.width)
+            top, left = (clip.height - side) // 2, (clip.width - side) // 2
+            for byte_1CHW in self.footage.read([(clip, int(moment)) for moment in moments], 1, 1):
+                still = byte_1CHW[:, :, top : top + side, left : left + side]
+                still = torch.from_numpy(still.copy()).float() / 255
                 out.append(
                     F.interpolate(still, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
                 )
@@ -204,4 +225,12 @@ class ClipWorld:
 
     def longest(self) -> int:
         """Frames of the longest clip at this world's rate."""
-        return max((c.frames - 1) // self.stride + 1 for c in self.clips)
+        return int((self.length_C.max() - 1) // self.stride + 1)
+
+
+def to_device(byte_X: np.ndarray, device: str | torch.device) -> Tensor:
+    """A copy of bytes; on its way to a GPU it lies in pinned memory, and nobody waits for it to arrive."""
+    copied = torch.from_numpy(np.ascontiguousarray(byte_X) if byte_X.flags.writeable else byte_X.copy())
+    if torch.device(device).type != "cuda":
+        return copied
+    return copied.pin_memory().to(device, non_blocking=True)
