@@ -4,7 +4,7 @@ BIN := .venv/bin
 DATA ?= ../shared/videos
 MINUTES ?=
 
-.PHONY: app test lint format train evaluate bench gallery
+.PHONY: app test lint format train evaluate bench docs gallery
 
 app: .venv/.app ## serve the page at http://127.0.0.1:7860
 	$(BIN)/python -m app
@@ -27,6 +27,9 @@ evaluate: .venv/.app ## the shipped model on the val split, into report/
 bench: .venv/.dev chromium egl ## every benchmark of speed and memory, as one table and report/bench.json: some minutes
 	$(BIN)/python benchmarks
 
+docs: .venv/.docs ## the site, into site/
+	$(BIN)/python -m mkdocs build --quiet --strict
+
 gallery: .venv/.app ## draw the gallery's clips anew
 	$(BIN)/python assets/make_gallery.py
 
@@ -35,16 +38,23 @@ gallery: .venv/.app ## draw the gallery's clips anew
 	$(BIN)/python -m pip install --quiet -r requirements.txt
 	touch $@
 
-.venv/.dev: requirements-dev.txt requirements-scale.txt .venv/.app
+.venv/.dev: requirements-dev.txt requirements-scale.txt requirements-docs.txt .venv/.app
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
 	touch $@
 
-# The simulated robots are drawn without a screen.
+# The code is read and not run, so the site needs none of the app's packages.
+.venv/.docs: requirements-docs.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -r requirements-docs.txt
+	touch $@
+
+# The simulated robots are drawn without a screen: through EGL and OpenGL, or OSMesa.
 .PHONY: egl
 egl:
-	@ldconfig -p | grep -q -e libEGL.so.1 -e libOSMesa.so || \
-	{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq libegl1 >/dev/null; } || \
-	{ echo "The simulated robots need EGL: sudo apt-get install -y libegl1" >&2; exit 1; }
+	@{ ldconfig -p | grep -q libEGL.so.1 && ldconfig -p | grep -q -e libOpenGL.so.0 -e libGL.so.1; } || \
+	ldconfig -p | grep -q libOSMesa.so || \
+	{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && xargs apt-get install -y -qq < packages.txt >/dev/null; } || \
+	{ echo "The simulated robots need EGL: xargs sudo apt-get install -y < packages.txt" >&2; exit 1; }
 
 # The browser tests drive Debian's Chromium; where it may not be installed from here, the command is said instead.
 .PHONY: chromium

@@ -1,4 +1,4 @@
-"""A known action, and the state it is done in, to the latent action that means it [LAWM §5].
+"""A known action, and the state it is done in, to the latent action that means it [LAWM §3].
 
 What a command does to a picture depends on where the camera stands, which the state shows: a controller that sees the
 action alone can only answer with the average over all cameras, which is close to nothing.
@@ -51,7 +51,7 @@ class ControllerConfig:
 
 class Controller(nn.Module):
     """By its kind, `places`: every token of the previous state is told the action and answers for its own place;
-    `attention`: the embedded action asks the tokens, after self-attention among them, what it means here [LAWM §5].
+    `attention`: the embedded action asks the tokens, after self-attention among them, what it means here [LAWM §3].
     """
 
     def __init__(

@@ -79,10 +79,13 @@ class Simulator(Protocol):
 def import_mujoco():
     """The mujoco package, told how to draw. Raises SimulatorError where it or every way of drawing is missing."""
     if "MUJOCO_GL" not in os.environ:
-        ways = {"egl": "EGL", "osmesa": "OSMesa"}
-        found = [way for way, library in ways.items() if ctypes.util.find_library(library)]
+        ways = {"egl": (("EGL",), ("OpenGL", "GL")), "osmesa": (("OSMesa",),)}
+        here = lambda names: any(ctypes.util.find_library(name) for name in names)
+        found = [way for way, needed in ways.items() if all(here(names) for names in needed)]
         if not found:
-            raise SimulatorError("no way to draw without a screen; needed: libegl1 or libosmesa6.")
+            raise SimulatorError(
+                "no way to draw without a screen; needed: libegl1 with libopengl0 (see packages.txt), or libosmesa6."
+            )
         os.environ["MUJOCO_GL"] = found[0]
     try:
         import mujoco

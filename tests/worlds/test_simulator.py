@@ -10,10 +10,11 @@ from lawm_core.worlds.robots import build_robot
 from lawm_core.worlds.simulator import SimulatorError
 
 
-def test_a_machine_without_a_way_to_draw_is_told_what_is_needed(monkeypatch):
+@pytest.mark.parametrize("here", [(), ("EGL",), ("GL", "OpenGL")])
+def test_a_machine_without_a_way_to_draw_is_told_what_is_needed(monkeypatch, here):
     monkeypatch.delenv("MUJOCO_GL", raising=False)
-    monkeypatch.setattr(simulator.ctypes.util, "find_library", lambda name: None)
-    with pytest.raises(SimulatorError, match="libegl1 or libosmesa6"):
+    monkeypatch.setattr(simulator.ctypes.util, "find_library", lambda name: name if name in here else None)
+    with pytest.raises(SimulatorError, match="libegl1 with libopengl0"):
         build_robot("rover", 16).reset(0)
     assert issubclass(SimulatorError, ValueError)  # so that the page and the shell show its words
 
