@@ -148,13 +148,13 @@ def nano() -> Recipe:
 def lite() -> Recipe:
     """128 px, 256 tokens a frame, about 25 M weights a family: for one GPU."""
     block = BlockConfig(width=320, heads=8)
-    plain = OptimizerConfig(adam_rate=1e-3, weight_decay=0.01)
+    plain, still = OptimizerConfig(adam_rate=1e-3, weight_decay=0.01), TwinConfig(frame_size=128)
     parts = FamilyConfig(
         inverse_dynamics=InverseDynamicsConfig(block=block, depth=4, motion=MotionConfig(channels=48, radius=4)),
         world_model=WorldModelConfig(block=block, motion_depth=3, correction_depth=4),
     )
     lam, samplers = family_stages(
-        batch=BatchConfig(clips=64, lanes=8, frames=8, across=0.35, twins=TwinConfig(frame_size=128, object_share=0.9)),
+        batch=BatchConfig(clips=64, lanes=8, frames=8, across=0.35, twins=replace(still, object_share=0.9)),
         first=TrainerConfig(steps=12000, optimizer=OptimizerConfig(muon_rate=0.012, adam_rate=8e-4)),
         rest=TrainerConfig(steps=5000, optimizer=OptimizerConfig(muon_rate=0.008, adam_rate=6e-4)),
         sampler=TrainerConfig(steps=6000, optimizer=plain),
@@ -168,13 +168,13 @@ def lite() -> Recipe:
         ),
         stages={
             "encoder": StageRecipe(
-                batch=BatchConfig(clips=64, lanes=8, frames=2, twin_share=0.3),
+                batch=BatchConfig(clips=64, lanes=8, frames=2, twin_share=0.3, twins=still),
                 trainer=TrainerConfig(steps=4000, optimizer=plain),
                 objective=lambda model: ReconstructionObjective(model, ReconstructionConfig()),
             ),
             **lam,
             "decoder": StageRecipe(
-                batch=BatchConfig(clips=32, lanes=8, frames=8, twin_share=0.4),
+                batch=BatchConfig(clips=32, lanes=8, frames=8, twin_share=0.4, twins=still),
                 trainer=TrainerConfig(steps=4000, optimizer=plain),
                 objective=lambda model: PictureObjective(model, PictureConfig()),
             ),

@@ -22,6 +22,7 @@ from lawm_core.training.losses import (
 )
 from lawm_core.training.masked import MaskedConfig, MaskedObjective
 from lawm_core.training.optimizers import OptimizerConfig, build_optimizers, learning_rate_scale
+from lawm_core.training.recipes import RECIPES, find_recipe
 from lawm_core.training.trainer import Deadline, ExecutionConfig, Trainer, TrainerConfig
 from lawm_core.worlds.twins import TwinConfig
 from tests.conftest import TINY_BLOCK, tiny_config
@@ -264,3 +265,11 @@ def test_compiled_steps_are_the_same_to_rounding(tmp_path):
     for _ in range(3):
         expected, found = plain.train_step(), compiled.train_step()
         assert found == pytest.approx(expected, rel=1e-3, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipes_twins_are_of_its_models_size(name):
+    """Whatever is drawn beside real clips has to fit them."""
+    recipe = find_recipe(name)
+    size = recipe.model.encoder.frame_size
+    assert recipe.stages and {stage.batch.twins.frame_size for stage in recipe.stages.values()} == {size}
