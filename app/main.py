@@ -14,6 +14,8 @@ ROOT = Path(__file__).resolve().parent.parent
 if not __package__:  # run as a file: Python then looks for modules in app/ instead of the folder above it
     sys.path[0] = str(ROOT)
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read while Gradio is imported
+if os.environ.get("SPACES_ZERO_GPU") and find_spec("spaces"):
+    import spaces  # noqa: F401 - it stands in for CUDA on ZeroGPU, so it comes before torch
 
 import gradio as gr  # noqa: E402
 from starlette.middleware import Middleware  # noqa: E402
@@ -27,11 +29,13 @@ from app.studio import Piece, Studio  # noqa: E402
 from app.sweeper import Sweeper  # noqa: E402
 from app.views import View  # noqa: E402
 from app.visitors import remember_states_alone  # noqa: E402
+from app.zero import borrow_gpu, is_announced  # noqa: E402
 
 USAGE = 2  # exit status
 BAD_MODEL = 4
 NO_PORT = 5
 NO_MCP = 6
+NO_SPACES = 7
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,6 +44,9 @@ def main(arguments: list[str] | None = None) -> int:
     if options.keep < 1:
         print(f"lawm-explorer: --keep came as {options.keep} seconds; 1 or more is needed.", file=sys.stderr)
         return USAGE
+    if is_announced() and not find_spec("spaces"):
+        print("lawm-explorer: a Space with ZeroGPU needs one more package: pip install spaces", file=sys.stderr)
+        return NO_SPACES
     keep_few_heaps()
     try:
         folder = lawm.find_model(options.model)  # once: what lies on the Hub may change
@@ -53,9 +60,12 @@ def main(arguments: list[str] | None = None) -> int:
     start_trimming()
     uploads = private_folder()
     studio = Studio(model, options.gallery, lawm.fingerprint(folder), options.library)
+    first = first_result(studio)
+    if is_announced():  # from here on: nobody has asked for the first result, so no GPU is borrowed for it
+        studio.elsewhere = borrow_gpu(model)
     curves, card = read_curves(folder / "report" / "report.json"), folder / "card.md"
     card_text = card.read_text(encoding="utf-8") if card.is_file() else None
-    page = build_page(studio, first_result(studio), curves, card_text, options.keep, options.behind_proxy)
+    page = build_page(studio, first, curves, card_text, options.keep, options.behind_proxy)
     fetch_no_addresses()
     remember_states_alone()
     Sweeper(studio.exports, options.keep, studio.export_lock)

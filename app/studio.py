@@ -39,6 +39,7 @@ EXPORT_ENDS = {"video": ".mp4", "latents": ".npz", "recipe": ".json"}
 log = logging.getLogger(__name__)
 
 Progress = Callable[[float, str], None]
+Compute = Callable[[lawm.Recipe, lawm.Clip | None, lawm.Clip, Progress], lawm.Transfer]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +76,10 @@ class Export:
 
 
 class Studio:
-    """One model, one gallery, and what has been opened and computed with them. mark: the model's fingerprint."""
+    """One model, one gallery, and what has been opened and computed with them. mark: the model's fingerprint.
+
+    elsewhere: where whole results are computed, when not here with the model; several at once, and nothing waits.
+    """
 
     def __init__(
         self,
@@ -92,6 +96,7 @@ class Studio:
         self.views: ByteCache[View] = ByteCache(view_cache_bytes)
         self.atlas = self._open_atlas(library_folder)
         self._oddities: ByteCache[float] = ByteCache(ODDITIES_KEPT)
+        self.elsewhere: Compute | None = None
         self._model_lock = Lock()  # one computation at a time: two would only slow each other down
         self.school = DrivingSchool(model, lock=self._model_lock)
         self.export_lock = Lock()
@@ -223,11 +228,16 @@ class Studio:
     def _compute(
         self, key: str, recipe: lawm.Recipe, source: lawm.Clip | None, target: lawm.Clip, report: Progress
     ) -> View:
-        with self._model_lock:
-            result = lawm.perform(self.model, recipe, source, target, report)
+        result = (self.elsewhere or self._compute_here)(recipe, source, target, report)
         report(1.0, "Drawing")
         shown = draw_result(key, result, source, target)
         return View(shown=shown, recipe=recipe, result=result, source=source, target=target)
+
+    def _compute_here(
+        self, recipe: lawm.Recipe, source: lawm.Clip | None, target: lawm.Clip, report: Progress
+    ) -> lawm.Transfer:
+        with self._model_lock:
+            return lawm.perform(self.model, recipe, source, target, report)
 
     # ---- single actions ---------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from app.components.curves import build_curves, dial_value
 from app.components.lanes import build_lanes, lanes_value
 from app.components.message import message_value
 from app.studio import Studio
-from app.tabs.selection import MODEL_QUEUE, PRIVATE, Selection, chosen_pieces, said, tell
+from app.tabs.selection import PRIVATE, Selection, chosen_pieces, result_queue, said, tell
 from app.views import Shown, View, draw_sweep
 
 ALONG, ACROSS = "capacities of the family", "families at the dial's capacity"
@@ -63,7 +63,7 @@ def wire_capacity_tab(parts: CapacityParts, tabs: gr.HTML, selection: Selection,
         [selection.message, parts.lanes, parts.stop],
         show_progress_on=parts.lanes,
         # After a cancel, any other mode would wait for an end that never comes.
-        **{**MODEL_QUEUE, "trigger_mode": "multiple"},
+        **{**result_queue(studio), "trigger_mode": "multiple"},
         **PRIVATE,
     )
     parts.stop.click(lambda: gr.update(visible=False), None, parts.stop, cancels=[comparing], queue=False, **PRIVATE)

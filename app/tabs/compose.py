@@ -14,7 +14,7 @@ from app.components.message import message_value
 from app.components.script import build_script, prototypes, read_script_value, script_value, with_actions
 from app.studio import Studio
 from app.tabs.action_map import ChosenAction, MapParts, guarded
-from app.tabs.selection import MODEL_QUEUE, PRIVATE, Selection, chosen_piece, refused
+from app.tabs.selection import MODEL_QUEUE, PRIVATE, Selection, chosen_piece, refused, result_queue
 
 LEAD = (
     "A script says what should happen to your target, one row a step. Add a **prototype** with its number, the action "
@@ -71,7 +71,7 @@ def wire_compose_tab(
         "inputs": [parts.script, *selection.target.inputs],
         "outputs": [selection.message, *parts.answer],
         "show_progress_on": parts.lanes,
-        **MODEL_QUEUE,
+        **result_queue(studio),
         **PRIVATE,
     }
 

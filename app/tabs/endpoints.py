@@ -12,7 +12,7 @@ import lawm_core as lawm
 from app.atlas import Atlas
 from app.studio import Studio
 from app.tabs.capacity import STEPS
-from app.tabs.selection import MODEL_QUEUE, Selection, chosen_piece
+from app.tabs.selection import MODEL_QUEUE, Selection, chosen_piece, result_queue
 
 MOST_ACTIONS = 1024  # in one call of `project`
 
@@ -24,8 +24,10 @@ def build_endpoints(selection: Selection, studio: Studio) -> None:
     source, target = selection.source.inputs, selection.target.inputs
     dial = [selection.family, selection.capacity]
 
-    def endpoint(handler, inputs: list, output, name: str) -> None:
-        gr.Button(visible=False).click(handler, inputs, output, api_name=name, **MODEL_QUEUE)
+    results = result_queue(studio)
+
+    def endpoint(handler, inputs: list, output, name: str, queue: dict = MODEL_QUEUE) -> None:
+        gr.Button(visible=False).click(handler, inputs, output, api_name=name, **queue)
 
     def infer_actions(
         clip: object, video: str | None, start: float | None, frames: float | None, family: str, capacity: float
@@ -77,10 +79,10 @@ def build_endpoints(selection: Selection, studio: Studio) -> None:
             return str(studio.replay(recipe))
 
     endpoint(infer_actions, [*source, *dial], answer, "infer_actions")
-    endpoint(apply_action, [numbers, *target, *dial], film, "apply_action")
-    endpoint(capacity_sweep, [*source, *target, selection.family], answer, "capacity_sweep")
+    endpoint(apply_action, [numbers, *target, *dial], film, "apply_action", results)
+    endpoint(capacity_sweep, [*source, *target, selection.family], answer, "capacity_sweep", results)
     endpoint(project, [numbers, *dial], answer, "project")
-    endpoint(replay, [numbers], film, "replay")
+    endpoint(replay, [numbers], film, "replay", results)
 
 
 class said_to_callers:

@@ -20,6 +20,7 @@ FILE_TYPES = [".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".gif", ".ts", ".
 PRIVATE = {"api_visibility": "private"}
 # How everything that needs the model is run: one at a time, the newest wish last.
 MODEL_QUEUE = {"concurrency_id": "model", "concurrency_limit": 1, "trigger_mode": "always_last"}
+ELSEWHERE_QUEUE = {**MODEL_QUEUE, "concurrency_id": "elsewhere", "concurrency_limit": 4}
 log = logging.getLogger(__name__)
 
 
@@ -118,6 +119,14 @@ def build_side(studio: Studio, name: str, about: str, chosen: str | None) -> Sid
     # Only a place to remember the upload in; what is in it is decoded in a guarded process and never served.
     video = gr.File(visible=False, file_types=FILE_TYPES, label=f"{title} video, when not from the gallery")
     return Side(choices=choices, upload=upload, video=video, start=start, frames=frames)
+
+
+def result_queue(studio: Studio) -> dict:
+    """How whole results are run: as all that needs the model, or beside it where they are computed elsewhere.
+
+    Who waits for a GPU there, up to a minute, then keeps nobody from driving or from the map.
+    """
+    return MODEL_QUEUE if studio.elsewhere is None else ELSEWHERE_QUEUE
 
 
 # ---- what handlers share --------------------------------------------------------------------------------------------

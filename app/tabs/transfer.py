@@ -14,7 +14,7 @@ from app.components.lanes import build_lanes, lanes_value
 from app.components.message import message_value
 from app.gallery import Gallery, GalleryPair
 from app.studio import Export, Studio
-from app.tabs.selection import MODEL_QUEUE, PRIVATE, Selection, chosen_piece, name_upload, refused, tell
+from app.tabs.selection import PRIVATE, Selection, chosen_piece, name_upload, refused, result_queue, tell
 from app.views import View
 
 
@@ -106,7 +106,8 @@ def wire_transfer_tab(parts: TransferParts, selection: Selection, studio: Studio
     """The button, and every change that is finished: a newer one replaces those that still wait."""
     transfer, write_files = name_transfer(studio)
     outputs = [selection.message, *parts.answer]
-    running = {"inputs": selection.request, "outputs": outputs, "show_progress_on": parts.facts, **MODEL_QUEUE}
+    queue = result_queue(studio)
+    running = {"inputs": selection.request, "outputs": outputs, "show_progress_on": parts.facts, **queue}
     run = TransferRun(transfer=transfer, write_files=write_files, parts=parts, running=running)
     selection.run.click(wraps(transfer)(lambda *request: run.whole(*request)), api_name="transfer", **running)
     run.on([selection.capacity.release, selection.family.input, *selection.source.changed, *selection.target.changed])

@@ -79,14 +79,25 @@ def perform(
     model: LatentActionModel, recipe: Recipe, source: Clip | None, target: Clip,
     progress: Callable[[float, str], None] | None = None,
 ) -> Transfer:  # fmt: skip
-    """Does what the recipe says with its clips already open."""
+    """Does what the recipe says with its clips already open, wherever the model lies; the result is on the CPU.
+
+    Raises ValueError as `transfer` does, and for a script that is empty or whose actions have another width than the
+    model's.
+    """
     settings = {"family": recipe.family, "capacity": recipe.capacity}
     if recipe.script is None:
         return transfer(model, source, target, progress=progress, **settings)
     if not recipe.script.frames:
         raise ValueError("the script is empty; add a step.")
     rest_A = rest_action(model, target, **settings)
-    action_UA = recipe.script.actions(lambda name: torch.tensor(recipe.actions[name]), rest_A)
+
+    def look_up(name: str) -> Tensor:
+        action_A = torch.tensor(recipe.actions[name])
+        if action_A.shape != rest_A.shape:
+            raise ValueError(f"the action {name!r} has {len(action_A)} numbers; {model.name} needs {len(rest_A)}.")
+        return action_A
+
+    action_UA = recipe.script.actions(look_up, rest_A)
     return apply_actions(model, target, action_UA, **settings)
 
 

@@ -78,6 +78,14 @@ def test_actions_of_another_width_are_refused(tiny_model, folder):
             apply_actions(tiny_model, target, wrong)
 
 
+@pytest.mark.parametrize("width", [0, 1, 5])
+def test_a_script_with_actions_of_another_width_is_refused(tiny_model, folder, scripted, width):
+    """Also one of a single number, which would pass for eight."""
+    target = read_clip(folder / "two.mp4", frames_per_second=6, size=32, num_frames=6, trusted=True)
+    with pytest.raises(ValueError, match=f"'a' has {width} numbers; tiny needs 8"):
+        perform(tiny_model, dataclasses.replace(scripted, actions={"a": (0.5,) * width}), None, target)
+
+
 def test_another_model_another_video_or_none_is_said(tiny_model, recipe, folder):
     with pytest.raises(CheckpointError, match=r"made with tiny abc; this is tiny xyz"):
         replay(tiny_model, "xyz", recipe, [folder])
