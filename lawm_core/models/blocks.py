@@ -50,8 +50,8 @@ def grid_positions(frames: int, grid: int, first_frame: int = 0, device: torch.d
 
 
 def rotary_angles(position_X3: Tensor, head_width: int, base: float) -> Tensor:
-    """How far positions on three axes turn each pair of channels, as complex numbers of length one: turn_X1P, with
-    P = head_width / 2 pairs and room for heads.
+    """How far positions on three axes turn each pair of channels, cosine and sine: turn_X1P2, with P = head_width / 2
+    pairs and room for heads.
 
     Each axis turns an equal even share of the channels; channels left over do not turn.
     """
@@ -59,16 +59,21 @@ def rotary_angles(position_X3: Tensor, head_width: int, base: float) -> Tensor:
     wave_P = base ** (-torch.arange(pairs, device=position_X3.device, dtype=torch.float32) / pairs)
     angle_XP = rearrange(position_X3[:, :, None] * wave_P, "x a p -> x (a p)")
     angle_XP = F.pad(angle_XP, (0, head_width // 2 - angle_XP.shape[1]))
-    return torch.complex(angle_XP.cos(), angle_XP.sin())[:, None]
+    return torch.stack((angle_XP.cos(), angle_XP.sin()), dim=-1)[:, None]
 
 
-def rotate(x_BXMd: Tensor, turn_X1P: Tensor) -> Tensor:
+def rotate(x_BXMd: Tensor, turn_X1P2: Tensor) -> Tensor:
     """Turns adjacent channel pairs by their token's angles; float32 in and out, since bf16 would round positions.
 
-    A product of complex numbers: one pass over memory, where sines and cosines apart take several.
+    A product of complex numbers: one pass over memory, where sines and cosines apart take several; but for a compiler,
+    which fuses those and leaves complex numbers as they are.
     """
-    pair_BXMP = torch.view_as_complex(x_BXMd.unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pair_BXMP * turn_X1P).flatten(-2)
+    pair_BXMP2 = x_BXMd.unflatten(-1, (-1, 2))
+    if torch.compiler.is_compiling():
+        (one, other), (cosine, sine) = pair_BXMP2.unbind(-1), turn_X1P2.unbind(-1)
+        return torch.stack((one * cosine - other * sine, one * sine + other * cosine), dim=-1).flatten(-2)
+    product_BXMP = torch.view_as_complex(pair_BXMP2) * torch.view_as_complex(turn_X1P2)
+    return torch.view_as_real(product_BXMP).flatten(-2)
 
 
 # ---- attention and blocks -------------------------------------------------------------------------------------------
