@@ -23,6 +23,7 @@ from benchmarks.ceiling import seconds_of_each
 from benchmarks.telling import tell
 from lawm_core.model import LatentActionModel
 from lawm_core.runtime import pick_device
+from lawm_core.training.ahead import DrawnAhead
 from lawm_core.training.batches import PairSource
 from lawm_core.training.recipes import RECIPES, Recipe, find_recipe
 from lawm_core.training.trainer import Trainer
@@ -40,29 +41,17 @@ def clips_a_second(world: ClipWorld, given: argparse.Namespace, device: torch.de
     return given.steps * given.clips / (time.perf_counter() - start)
 
 
-class InTurn:
-    """Draws each part when it is asked for, and nothing ahead."""
-
-    def __init__(self, source: PairSource) -> None:
-        self.source = source
-
-    def draw(self, step, part, then=None):
-        """This part."""
-        return self.source.draw(step, part)
-
-
 def seconds_a_step(recipe: Recipe, world: ClipWorld, device: torch.device, steps: int) -> dict[str, float]:
     """Of training, with batches drawn ahead and in turn; both take turns in pieces of a few steps."""
     name = next(name for name in recipe.stages if name.startswith("lam"))
     stage, trainers = recipe.stages[name], {}
     with tempfile.TemporaryDirectory() as folder:
-        for way in ("drawn ahead", "drawn in turn"):
+        for way, ahead in (("drawn ahead", True), ("drawn in turn", False)):
             torch.manual_seed(0)
             model = LatentActionModel(recipe.model).to(device)
             source = PairSource(stage.batch, world, device, seed=0)
             trainers[way] = Trainer(stage.objective(model), source, stage.trainer, Path(folder) / way)
-            if way == "drawn in turn":
-                trainers[way]._ahead = InTurn(source)
+            trainers[way].batches = DrawnAhead(source, ahead)
 
         def some(trainer: Trainer) -> None:
             for _ in range(steps):

@@ -23,10 +23,13 @@ class Source(Protocol):
 class DrawnAhead:
     """A source whose next part is drawn by a thread of its own meanwhile. What is drawn is the same: draws depend on
     nothing but their number.
+
+    By itself it draws ahead for a GPU alone: a processor that learns has no time to give away.
     """
 
-    def __init__(self, source: Source) -> None:
-        self.source, self.device = source, source.device
+    def __init__(self, source: Source, ahead: bool | None = None) -> None:
+        self.source = source
+        self.ahead = source.device.type == "cuda" if ahead is None else ahead
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="drawing")
         self._next: tuple[tuple[int, Share], Future] | None = None
 
@@ -34,6 +37,6 @@ class DrawnAhead:
         """This part; `then` is drawn ahead. Errors of drawing come out where the part is asked for."""
         ready, self._next = self._next, None
         drawn = ready[1].result() if ready and ready[0] == (step, part) else self.source.draw(step, part)
-        if then:
+        if then and self.ahead:
             self._next = then, self._thread.submit(self.source.draw, *then)
         return drawn

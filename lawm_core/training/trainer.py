@@ -81,7 +81,7 @@ class Trainer:
 
     def __init__(self, objective: Objective, source: Source, config: TrainerConfig, folder: str | Path) -> None:
         self.objective, self.source, self.config = objective, source, config
-        self._ahead = DrawnAhead(source)
+        self.batches = DrawnAhead(source)
         how = config.execution
         if how.recompute:
             recompute_blocks(objective.trained())
@@ -156,7 +156,7 @@ class Trainer:
         config, passes = self.config, self.config.execution.passes
         torch.manual_seed(config.seed * 7_919 + self.step)
         with taking(one_pass, passes) as part, waiting(self.stage, more=one_pass + 1 < passes):
-            pairs = self._ahead.draw(self.step, part, self._after(one_pass))
+            pairs = self.batches.draw(self.step, part, self._after(one_pass))
             with autocast(self.device, config.bf16):
                 losses = self.stage(pairs, self.step / config.steps)
             (losses["loss"] / passes).backward()
