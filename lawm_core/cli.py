@@ -22,6 +22,7 @@ from lawm_core.commands import (
     run_push,
     run_record,
     run_replay,
+    run_shards,
     run_train,
     run_transfer,
 )
@@ -128,6 +129,7 @@ def add_using(command: Command) -> None:
     bulk.add_argument("--address", help="of a Ray cluster, `auto` for this machine's (default: one of its own)")
     bulk.add_argument("--trusted", action="store_true", help="videos of known origin: decoded without the guard")
     bulk.add_argument("--library", type=Path, help="lay what was found out as a map, in this folder")
+    bulk.add_argument("--points", type=int, default=20_000, help="of the map; others are placed on it (default 20000)")
     bulk.add_argument("--model", help="a shipped model's name or a model folder")
     bulk.add_argument("--family", help="a bottleneck family (default: the model's first)")
     bulk.add_argument("--capacity", type=float, default=1.0, help="from 0 to 1 (default 1)")
@@ -146,7 +148,7 @@ def add_making(command: Command) -> None:
     three.add_argument(
         "--backbone", help="for large: a folder with V-JEPA 2 in transformers' form, or its name on the Hub"
     )
-    three.add_argument("--data", type=Path, help="folder of videos (without one: twins alone)")
+    three.add_argument("--data", type=Path, help="folder of videos or shards (without one: twins alone)")
     three.add_argument("--out", type=Path, required=True, help="folder of the run; the model lies in OUT/model")
     three.add_argument(
         "--robot-video", type=Path, action="append", default=[],
@@ -160,6 +162,9 @@ def add_making(command: Command) -> None:
         help="under torchrun: every rank holds the model, or a piece of it (default ddp)",
     )  # fmt: skip
     three.add_argument("--pieces", action="store_true", help="each rank saves its own part of the state")
+    three.add_argument(
+        "--passes", type=int, default=1, help="less memory: a batch is taken in so many parts (default 1)"
+    )
     three.add_argument("--recompute", action="store_true", help="less memory: activations are computed twice")
     three.add_argument("--compile", action="store_true", help="faster after a slow start; needs a C++ compiler on CPUs")
     three.add_argument("--minutes", type=float, help="stop cleanly after so long in all; --resume goes on later")
@@ -168,6 +173,15 @@ def add_making(command: Command) -> None:
     three.add_argument("--cache", type=Path, default=Path("cache"), help="where decoded videos are kept")
     three.add_argument("--device", default="auto")
     three.add_argument("--quiet", action="store_true", help="no progress bar")
+
+    sand = command("shards", run_shards, "Pack a folder of videos into shards, for corpora too large for a cache.")
+    sand.add_argument("folder", type=Path)
+    sand.add_argument("--out", type=Path, required=True, help="a stopped run goes on there; `train --data` takes it")
+    sand.add_argument("--recipe", default="nano", help="whose rate and size they are made for (default nano)")
+    sand.add_argument("--clips", type=int, default=256, help="videos of a shard (default 256)")
+    sand.add_argument("--workers", type=int, default=1, help="shards that are made at once (default 1)")
+    sand.add_argument("--trusted", action="store_true", help="videos of known origin: decoded without the guard")
+    sand.add_argument("--quiet", action="store_true", help="no progress")
 
     tape = command("record", run_record, "Record episodes of a simulated robot as a LeRobotDataset v3.0 folder.")
     tape.add_argument("robot", choices=("arm", "rover"))

@@ -100,10 +100,12 @@ def run_library(options: argparse.Namespace) -> None:
 
 
 def run_extract(options: argparse.Namespace) -> None:
-    """Rows of all videos, and the map of them where it is asked for."""
+    """Rows of all videos; where it is asked for, the map of them or of a sample, and the places of the others on it."""
     from lawm_core.checkpoint import load_model
-    from lawm_core.evaluation.extraction import ExtractionConfig, extract, library_of
+    from lawm_core.evaluation.extraction import ExtractionConfig, extract
     from lawm_core.evaluation.library import LibraryConfig
+    from lawm_core.evaluation.overview import library_of
+    from lawm_core.evaluation.places import place_all
 
     family = options.family or load_model(options.model).families[0]
     what = LibraryConfig(family=family, capacity=options.capacity, frames=options.frames)
@@ -112,7 +114,10 @@ def run_extract(options: argparse.Namespace) -> None:
     )
     told = extract(options.folder, options.out, options.model, config, options.address)
     if options.library:
-        told["actions"] = len(library_of(options.out, options.library, options.model))
+        library = library_of(
+            options.out, options.folder, options.library, options.model, options.points, options.trusted
+        )
+        told |= {"actions": len(library), "placed": place_all(options.out, library) - len(library)}
     print(json.dumps({"out": str(options.out), **told}))
 
 
@@ -133,6 +138,19 @@ def run_models(options: argparse.Namespace) -> None:
             }
         )
     print(json.dumps(rows, indent=1))
+
+
+def run_shards(options: argparse.Namespace) -> None:
+    """Writes what is missing; says what there is."""
+    from lawm_core.training.recipes import find_recipe
+    from lawm_core.worlds.clips import cache_config
+    from lawm_core.worlds.shard_writer import ShardConfig, write_shards
+
+    model = find_recipe(options.recipe).model
+    footage = cache_config(model.frames_per_second, model.encoder.frame_size)
+    config = ShardConfig(footage=footage, clips=options.clips, workers=options.workers, trusted=options.trusted)
+    told = write_shards(options.folder, options.out, config, None if options.quiet else show_progress)
+    print(json.dumps({"out": str(options.out), **told}))
 
 
 def run_train(options: argparse.Namespace) -> None:
@@ -157,6 +175,7 @@ def run_train(options: argparse.Namespace) -> None:
             execution=ExecutionConfig(
                 parallel=options.parallel,
                 pieces=options.pieces,
+                passes=options.passes,
                 recompute=options.recompute,
                 compiled=options.compile,
             ),
@@ -174,7 +193,7 @@ def run_train_labelled(options: argparse.Namespace) -> None:
     """Controllers of one robot for OUT/model; or its baselines, on the encoder of OUT/model, into OUT/baselines."""
     from lawm_core.runtime import launched_ranks
 
-    if options.pieces or options.recompute or options.compile or launched_ranks() > 1:
+    if options.pieces or options.passes > 1 or options.recompute or options.compile or launched_ranks() > 1:
         raise ValueError("controllers and baselines are small: they train in one process, as they are, saved whole.")
     from lawm_core.checkpoint import load_model
     from lawm_core.training.baselines import train_baselines

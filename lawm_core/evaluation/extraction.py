@@ -7,28 +7,22 @@ that was stopped goes on with the videos that have no row yet, so nothing is los
 from __future__ import annotations
 
 import contextlib
-import json
-import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from lawm_core.checkpoint import find_model, fingerprint, load_model, write_text
+from lawm_core.checkpoint import find_model, fingerprint, load_model
 from lawm_core.contracts import VideoError
-from lawm_core.evaluation.librarian import describe_clip, join_parts
-from lawm_core.evaluation.library import ActionLibrary, LibraryConfig
+from lawm_core.evaluation.librarian import describe_clip
+from lawm_core.evaluation.library import LibraryConfig
+from lawm_core.evaluation.rows import FORMAT, PACKING, ROWS, count_rows, demand_same, row_fields
 from lawm_core.runtime import pick_device
 from lawm_core.video.files import read_clip
 from lawm_core.worlds.clips import list_videos
-
-FORMAT, ABOUT, ROWS = 1, "extraction.json", "clips"
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,17 +60,28 @@ def extract(
     were `refused`.
 
     address: of a Ray cluster; without one, the one that was joined before (`ray.init`), or this machine alone. What an
-    earlier run with the same model and settings has done is not done again; ValueError where OUT holds anything else.
+    earlier run with the same model and settings has done is not done again; ValueError where OUT holds anything else,
+    or two videos have one name.
     """
     config, out = config or ExtractionConfig(), Path(out).resolve()
     demand_same(out, {"format": FORMAT, "fingerprint": fingerprint(model), "what": asdict(config.what)})
-    done = done_clips(out)
+    done, refused = count_rows(out)
     rows = [{"clip": path.name, "path": str(path.resolve())} for path, _ in list_videos(folder)]
+    demand_names(row["clip"] for row in rows)
     if rows := [row for row in rows if row["clip"] not in done]:
         with joined(address):
             run(rows, out / ROWS, find_model(model).resolve(), config)
-    refused = sum(bool(row["error"]) for row in read_rows(out, ["error"]))
-    return {"clips": len(done_clips(out)) - refused, "refused": refused}
+        done, refused = count_rows(out)
+    return {"clips": len(done) - refused, "refused": refused}
+
+
+def demand_names(names: Iterable[str]) -> None:
+    """ValueError where one comes twice: a row is known by its video's name."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ValueError(f"two videos are called {name}; needed: a name of its own for each.")
+        seen.add(name)
 
 
 def run(rows: list[dict[str, str]], out: Path, model: Path, config: ExtractionConfig) -> None:
@@ -93,7 +98,10 @@ def run(rows: list[dict[str, str]], out: Path, model: Path, config: ExtractionCo
             Describer, fn_constructor_args=(model, config), batch_size=1, batch_format="pyarrow",
             num_cpus=config.processors, num_gpus=config.gpus, compute=ray.data.ActorPoolStrategy(size=config.models),
         )
-        .write_parquet(str(out), min_rows_per_file=config.clips_a_file)
+        # Small row groups: whoever reads has one of them in memory at least.
+        .write_parquet(
+            str(out), min_rows_per_file=config.clips_a_file, row_group_size=config.clips_a_file, **PACKING
+        )
     )  # fmt: skip
 
 
@@ -122,7 +130,7 @@ class Reader:
 
 
 class Describer:
-    """A model in a process of its own: frames to latent actions, motions and small pictures."""
+    """A model in a process of its own: frames to latent actions and motions."""
 
     def __init__(self, model: Path, config: ExtractionConfig) -> None:
         self.what = config.what
@@ -135,91 +143,14 @@ class Describer:
         import pyarrow as pa
 
         row = {"clip": table["clip"][0].as_py(), "error": table["error"][0].as_py()}
-        row |= dict.fromkeys(("frames", "action", "motion", "thumb"), None)
+        row |= dict.fromkeys(("frames", "action", "motion"), None)
         if (frames := table["frames"][0].as_py()) is not None:
             side = self.model.frame_size
             frame_TCHW = torch.frombuffer(bytearray(frames), dtype=torch.float32).unflatten(0, (-1, 3, side, side))
             found = describe_clip(self.model, frame_TCHW, self.what)
             row["frames"] = len(frame_TCHW)
             row |= {"action": found["action_UA"].tolist(), "motion": found["motion_U6"].tolist()}
-            row["thumb"] = found["thumb_THWC"].tobytes()
         return pa.Table.from_pylist([row], schema=pa.schema(row_fields()))
-
-
-def row_fields() -> list[tuple[str, Any]]:
-    """What a row of OUT/clips holds: action (U, A) and motion (U, 6) as lists, thumb (T, H, W, 3) as bytes."""
-    import pyarrow as pa
-
-    numbers = pa.list_(pa.list_(pa.float32()))
-    return [
-        ("clip", pa.string()), ("frames", pa.int32()), ("action", numbers), ("motion", numbers),
-        ("thumb", pa.large_binary()), ("error", pa.string()),
-    ]  # fmt: skip
-
-
-# ---- what is there --------------------------------------------------------------------------------------------------
-
-
-def demand_same(out: Path, about: dict[str, Any]) -> None:
-    """Notes whose rows OUT holds; ValueError where they are another model's, or of other settings."""
-    path = out / ABOUT
-    if path.is_file():
-        if (found := json.loads(path.read_text())) != about:
-            raise ValueError(f"{out} holds what {found} gave; {about} is asked for. Name another folder.")
-        return
-    out.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(about, indent=1) + "\n")
-
-
-def parquet_files(out: Path) -> Iterator[Path]:
-    """Those that are whole; what a stopped run left half written is removed."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    for path in sorted((out / ROWS).glob("*.parquet")):
-        try:
-            pq.read_metadata(path)
-        except (pa.ArrowInvalid, OSError):
-            log.warning("%s was not written to its end; its videos are done again.", path.name)
-            path.unlink()
-            continue
-        yield path
-
-
-def read_rows(out: str | Path, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
-    """Rows of an extraction, file by file."""
-    import pyarrow.parquet as pq
-
-    for path in parquet_files(Path(out)):
-        yield from pq.read_table(path, columns=columns).to_pylist()
-
-
-def done_clips(out: Path) -> set[str]:
-    """Videos that have a row."""
-    return {row["clip"] for row in read_rows(out, ["clip"])}
-
-
-def library_of(extraction: str | Path, out: str | Path, model: str | Path | None = None) -> ActionLibrary:
-    """The map of an extraction, as `build_library` makes it of a folder. ValueError where another model made it."""
-    extraction = Path(extraction)
-    try:
-        about = json.loads((extraction / ABOUT).read_text())
-        what = LibraryConfig(**about["what"])
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{extraction} is not an extraction: {error!r}.") from None
-    mark = fingerprint(model)
-    if about["fingerprint"] != mark:
-        raise ValueError(f"{extraction} was made by the model {about['fingerprint']}; {mark} came.")
-    found, refused = [], {}
-    for row in sorted(read_rows(extraction), key=lambda row: row["clip"]):
-        if row["error"]:
-            refused[row["clip"]] = row["error"]
-            continue
-        pixels = what.thumb_pixels
-        thumb = np.frombuffer(row["thumb"], np.uint8).reshape(-1, pixels, pixels, 3)
-        action_UA, motion_U6 = (np.asarray(row[name], np.float32) for name in ("action", "motion"))
-        found.append((row["clip"], {"action_UA": action_UA, "motion_U6": motion_U6, "thumb_THWC": thumb}))
-    return join_parts(load_model(model), mark, found, refused, Path(out), what)
 
 
 @contextlib.contextmanager

@@ -10,16 +10,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lawm_core.checkpoint import atomic_path, fingerprint, write_tensors, write_text
+from lawm_core.checkpoint import fingerprint, write_tensors
 from lawm_core.contracts import VideoError
 from lawm_core.evaluation.library import FORMAT, ActionLibrary, LibraryClip, LibraryConfig, LibraryIndex
 from lawm_core.evaluation.meaning import read_motion
 from lawm_core.evaluation.projection import pca_places, umap_places
 from lawm_core.model import LatentActionModel
+from lawm_core.saving import atomic_path, write_text
 from lawm_core.video.files import read_clip
 from lawm_core.worlds.clips import list_videos
 
 FEWEST = 4  # transitions that make a map
+MOST_PIXELS = 16383  # a side of a WebP picture
 
 
 def build_library(
@@ -68,25 +70,30 @@ def read_part(
     if not kept.is_file():
         clip = read_clip(path, model.frames_per_second, model.frame_size, num_frames=config.frames, trusted=trusted)
         with atomic_path(kept) as part, open(part, "wb") as file:
-            np.savez(file, **describe_clip(model, clip.frame_TCHW, config))
+            small = small_frames(clip.frame_TCHW, config.thumb_pixels)
+            np.savez(file, **describe_clip(model, clip.frame_TCHW, config), thumb_THWC=small)
     with np.load(kept, allow_pickle=False) as arrays:
         return dict(arrays)
 
 
 def describe_clip(model: LatentActionModel, frame_TCHW: torch.Tensor, config: LibraryConfig) -> dict[str, np.ndarray]:
-    """What a library keeps of a clip: action_UA, motion_U6 and small frames, thumb_THWC in bytes."""
+    """What a library keeps of a clip beside its small frames: action_UA and motion_U6."""
     with torch.inference_mode():
         state_BTND = model.encode(frame_TCHW[None].to(model.device))
         action_UA = model.infer_actions(state_BTND, family=config.family, capacity=config.capacity)[0]
     motion = read_motion(model, state_BTND[0, :-1], state_BTND[0, 1:], config.family)
-    size = (config.thumb_pixels, config.thumb_pixels)
-    small = torch.nn.functional.interpolate(frame_TCHW, size=size, mode="bilinear", antialias=True)
     return {
         "action_UA": action_UA.cpu().numpy(),
-        # The solver's last digits depend on where in memory its numbers lie; no two runs are to differ by them.
-        "motion_U6": motion.stacked().cpu().double().round(decimals=6).float().numpy(),
-        "thumb_THWC": (small.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy(),
+        # The solver's last digits depend on where in memory its numbers lie; no two runs are to differ by them, nor by
+        # the sign of what is rounded to nothing.
+        "motion_U6": (motion.stacked().cpu().double().round(decimals=6) + 0.0).float().numpy(),
     }
+
+
+def small_frames(frame_TCHW: torch.Tensor, pixels: int) -> np.ndarray:
+    """thumb_THWC in bytes, `pixels` a side."""
+    small = torch.nn.functional.interpolate(frame_TCHW, size=(pixels, pixels), mode="bilinear", antialias=True)
+    return (small.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
 
 
 def join_parts(
@@ -97,10 +104,11 @@ def join_parts(
     out: Path,
     config: LibraryConfig,
 ) -> ActionLibrary:
-    """Lays all clips out together and writes the library's three files."""
+    """Lays all clips out together and writes the library's three files. ValueError where there are too few transitions
+    for a map, or too many frames for its picture.
+    """
     counts = [len(part["action_UA"]) for _, part in found]
-    if sum(counts) < FEWEST:
-        raise ValueError(f"{sum(counts)} transitions were found in {len(found)} videos; a map needs {FEWEST}.")
+    across = frames_across(counts, config.thumb_pixels)
     action_PA = torch.from_numpy(np.concatenate([part["action_UA"] for _, part in found])).float()
     tensors = {
         "action_PA": action_PA,
@@ -121,11 +129,26 @@ def join_parts(
             LibraryClip(name=name, frames=count + 1, first_thumb=int(first))
             for (name, _), count, first in zip(found, counts, first_thumbs, strict=False)
         ),
-        thumbs_across=max(1, round(len(thumb_FHWC) ** 0.5)),
+        thumbs_across=across,
         refused=refused,
     )
     write_library(out, index, tensors, draw_sprite(thumb_FHWC, index.thumbs_across))
     return ActionLibrary(index=index, sprite=out / "sprite.webp", **tensors)
+
+
+def frames_across(counts: list[int], pixels: int) -> int:
+    """Small frames of `pixels` a side beside each other in the picture of clips with so many transitions each.
+
+    ValueError where they make no map.
+    """
+    if sum(counts) < FEWEST:
+        raise ValueError(f"{sum(counts)} transitions were found in {len(counts)} videos; a map needs {FEWEST}.")
+    frames = sum(counts) + len(counts)
+    across = max(1, round(frames**0.5))
+    if max(across, -(-frames // across)) * pixels > MOST_PIXELS:
+        most = (MOST_PIXELS // pixels) ** 2
+        raise ValueError(f"{frames} frames of {pixels} pixels are more than a map's picture holds: about {most}.")
+    return across
 
 
 def write_library(out: Path, index: LibraryIndex, tensors: dict[str, torch.Tensor], sprite: bytes) -> None:

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from lawm_core.contracts import CheckpointError
+from lawm_core.evaluation.nearest import nearest
 from lawm_core.schema import build_dataclass, read_json_file
 
 FORMAT = 1
@@ -88,8 +89,7 @@ class ActionLibrary:
 
         among_PA: the points' actions at another setting than the library's own.
         """
-        among_PA = self.action_PA if among_PA is None else among_PA
-        return torch.cdist(action_XA.float(), among_PA).topk(min(count, len(self)), largest=False)
+        return nearest(action_XA, self.action_PA if among_PA is None else among_PA, count)
 
     def place(self, action_XA: Tensor, neighbours: int = 5, among_PA: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """About where actions that are not in the library lie on its maps: between their nearest points.

@@ -2,24 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
 import torch
 from torch import Tensor
 
 
 def umap_places(vector_XA: Tensor, seed: int = 0) -> Tensor:
-    """A place in the plane for each vector, place_X2; the same for the same vectors and seed.
+    """A place in the plane for each vector, place_X2 on the CPU; the same for the same vectors and seed.
 
-    Raises ValueError for fewer than four vectors, which UMAP cannot lay out.
+    On a GPU by cuML, where both are there: of the same kind as umap-learn's, but not the same places. Raises ValueError
+    for fewer than four vectors, which UMAP cannot lay out.
     """
     if len(vector_XA) < 4:
         raise ValueError(f"{len(vector_XA)} vectors came; a map needs at least 4.")
-    from umap import UMAP
-
     # Frames of one clip are alike; with UMAP's usual spacing they would lie on each other.
     neighbours = min(30, len(vector_XA) - 1)
-    layout = UMAP(n_neighbors=neighbours, min_dist=0.6, spread=1.5, random_state=seed, n_jobs=1)
-    mapped = layout.fit_transform(vector_XA.float().cpu().numpy())
-    return torch.from_numpy(mapped)
+    layout = pick_umap()(n_neighbors=neighbours, min_dist=0.6, spread=1.5, random_state=seed)
+    threads = torch.get_num_threads()
+    try:
+        mapped = layout.fit_transform(vector_XA.float().cpu().numpy())
+    finally:
+        torch.set_num_threads(threads)  # umap-learn's OpenMP is torch's too: it leaves as many as there are cores
+    # cuML answers in NumPy's arrays or in CuPy's, as it is set; those are fetched from the GPU.
+    return torch.from_numpy(np.array(mapped.get() if hasattr(mapped, "get") else mapped, np.float32))
+
+
+def pick_umap() -> Callable:
+    """cuML's UMAP where it is installed and there is a GPU, else umap-learn's."""
+    if torch.cuda.is_available():
+        with contextlib.suppress(ModuleNotFoundError):
+            from cuml.manifold import UMAP
+
+            return UMAP
+    from umap import UMAP
+
+    return partial(UMAP, n_jobs=1)
 
 
 def pca_places(vector_XA: Tensor) -> Tensor:

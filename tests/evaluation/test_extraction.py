@@ -1,5 +1,6 @@
 """Laws of bulk extraction on a cluster of two nodes: the library's own numbers, and nothing lost or doubled."""
 
+import json
 import os
 import signal
 from collections import Counter
@@ -12,9 +13,12 @@ import torch
 from lawm_core.checkpoint import save_model
 from lawm_core.cli import USAGE, main
 from lawm_core.evaluation import extraction
-from lawm_core.evaluation.extraction import Describer, ExtractionConfig, extract, library_of, read_rows
+from lawm_core.evaluation.extraction import Describer, ExtractionConfig, extract
 from lawm_core.evaluation.librarian import build_library
 from lawm_core.evaluation.library import LibraryConfig
+from lawm_core.evaluation.overview import library_of
+from lawm_core.evaluation.places import place_all, read_places
+from lawm_core.evaluation.rows import demand_same, read_rows
 from lawm_core.video.files import write_clip
 from tests.conftest import build_tiny_model
 
@@ -65,21 +69,25 @@ def expected(videos, model, tmp_path_factory):
     torch.set_num_threads(threads)
 
 
-def assert_whole(out: Path, model: Path, expected, tmp_path: Path) -> None:
-    """A row a video, no more and no less, and the very library that one process makes."""
+def assert_whole(out: Path, videos: Path, model: Path, expected, tmp_path: Path) -> None:
+    """A row a video, no more and no less, without pictures, and the very library that one process makes."""
     counts = Counter(row["clip"] for row in read_rows(out))
     assert counts == Counter([*(f"clip-{i}.mp4" for i in range(CLIPS)), "broken.mp4"])
-    found = library_of(out, tmp_path / "library", model)
+    assert all(set(row) == {"clip", "frames", "action", "motion", "error"} for row in read_rows(out))
+    found = library_of(out, videos, tmp_path / "library", model)
     assert found.index == expected.index
-    for name in ("action_PA", "motion_P6", "umap_P2", "clip_P", "frame_P"):
+    for name in ("action_PA", "motion_P6", "umap_P2", "pca_P2", "clip_P", "frame_P"):
         assert torch.equal(getattr(found, name), getattr(expected, name)), name
-    assert found.sprite.read_bytes() == expected.sprite.read_bytes()
+    for name in ("library.json", "library.safetensors", "sprite.webp"):
+        assert found.sprite.with_name(name).read_bytes() == expected.sprite.with_name(name).read_bytes(), name
+    assert place_all(out, found) == len(expected)
+    assert not any(row["approximate"] for row in read_places(tmp_path / "library"))
 
 
 def test_many_models_find_what_one_finds(cluster, videos, model, expected, tmp_path):
     told = extract(videos, tmp_path / "out", model, CONFIG)
     assert told == {"clips": CLIPS, "refused": 1}
-    assert_whole(tmp_path / "out", model, expected, tmp_path)
+    assert_whole(tmp_path / "out", videos, model, expected, tmp_path)
 
 
 def test_a_stopped_run_goes_on_with_what_is_missing(cluster, videos, model, expected, tmp_path, monkeypatch):
@@ -92,7 +100,7 @@ def test_a_stopped_run_goes_on_with_what_is_missing(cluster, videos, model, expe
     monkeypatch.setattr(extraction, "run", lambda rows, *rest: ran.extend(r["clip"] for r in rows) or run(rows, *rest))
     assert extract(videos, out, model, CONFIG) == {"clips": CLIPS, "refused": 1}
     assert len(ran) == CLIPS + 1 - len(kept) and not kept & set(ran)
-    assert_whole(out, model, expected, tmp_path)
+    assert_whole(out, videos, model, expected, tmp_path)
     ran.clear()
     extract(videos, out, model, CONFIG)
     assert ran == []
@@ -116,16 +124,31 @@ def test_a_killed_worker_loses_and_doubles_nothing(cluster, videos, model, expec
     monkeypatch.setattr(extraction, "Describer", killed_once(flag))
     assert extract(videos, tmp_path / "out", model, CONFIG) == {"clips": CLIPS, "refused": 1}
     assert flag.exists(), "the worker was killed"
-    assert_whole(tmp_path / "out", model, expected, tmp_path)
+    assert_whole(tmp_path / "out", videos, model, expected, tmp_path)
 
 
-def test_another_model_or_other_settings_need_another_folder(videos, model, tmp_path):
-    extraction.demand_same(tmp_path / "out", {"format": 1, "fingerprint": "0" * 16, "what": {}})
-    with pytest.raises(ValueError, match="Name another folder"):
-        extract(videos, tmp_path / "out", model, CONFIG)
-    with pytest.raises(ValueError, match=r"is not an extraction|was made by"):
-        library_of(tmp_path / "out", tmp_path / "library", model)
+def test_another_model_other_settings_or_an_older_format_need_another_folder(videos, model, tmp_path):
+    for number, about in enumerate(
+        ({"format": 2, "fingerprint": "0" * 16, "what": {}}, {"format": 1, "fingerprint": "0" * 16, "what": {}})
+    ):
+        demand_same(out := tmp_path / str(number), about)
+        with pytest.raises(ValueError, match="Name another folder"):
+            extract(videos, out, model, CONFIG)
     assert main(["extract", str(videos / "nowhere"), "--out", str(tmp_path / "new")]) == USAGE
+
+
+def test_two_videos_of_one_name_are_refused(videos, model, tmp_path):
+    (tmp_path / "manifest.csv").write_text("file,split\none/clip.mp4,train\ntwo/clip.mp4,train\n")
+    with pytest.raises(ValueError, match=r"two videos are called clip\.mp4"):
+        extract(tmp_path, tmp_path / "out", model, CONFIG)
+
+
+def test_the_command_lays_out_a_sample_and_places_the_others(cluster, videos, model, tmp_path, capsys):
+    words = ["extract", str(videos), "--out", str(tmp_path / "out"), "--model", str(model), "--frames", "6"]
+    assert main([*words, "--library", str(tmp_path / "map"), "--points", "12"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {**told, "out": ""} == {"out": "", "clips": CLIPS, "refused": 1, "actions": 15, "placed": 5 * CLIPS - 15}
+    assert sum(row["approximate"] for row in read_places(tmp_path / "map")) == told["placed"]
 
 
 @pytest.mark.parametrize("changes", [{"models": 0}, {"processors": 0}, {"gpus": -1}, {"clips_a_file": 0}])
