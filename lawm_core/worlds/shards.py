@@ -101,7 +101,7 @@ class ClipRows(Sequence):
     def __init__(self, table, split: str) -> None:
         import pyarrow.compute as pc
 
-        self._split, self._rows = split, table.filter(pc.equal(table["split"], split))
+        self._split, self._rows = split, table.filter(pc.equal(table["split"], split)).combine_chunks()
         self._columns = {name: self._rows[name].to_numpy() for name in NUMBERS}
 
     def __len__(self) -> int:
