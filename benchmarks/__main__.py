@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.telling import describe_machine, print_table
 
-NAMES = ("rollout", "memory", "utilisation", "planning", "transfer", "input", "extraction", "space", "page")
+NAMES = ("rollout", "memory", "utilisation", "planning", "transfer", "input", "extraction", "placing", "space", "page")
 BARS = {  # what a figure is held to: at least, or at most
     "rollout": {"times faster": (">=", 4.0), "share of the matrix rate": (">=", 0.6)},
     "memory": {"rollout, power of the horizon": ("<=", 1.2), "one pass, power of the horizon": ("<=", 1.2)},

@@ -23,8 +23,9 @@ sys.path.insert(0, str(ROOT))
 os.environ["RAY_DEDUP_LOGS"] = "0"
 
 from benchmarks.telling import tell
-from lawm_core.evaluation.extraction import ExtractionConfig, extract, read_rows
+from lawm_core.evaluation.extraction import ExtractionConfig, extract
 from lawm_core.evaluation.library import LibraryConfig
+from lawm_core.evaluation.rows import read_rows
 from lawm_core.worlds.clips import list_videos
 
 

@@ -1,5 +1,6 @@
 """Laws of places: every transition has one, the map's own are exact, a stop loses nothing, few rows are held."""
 
+import tracemalloc
 import weakref
 from collections import Counter
 
@@ -203,6 +204,19 @@ def test_no_more_is_held_however_much_there_is(model, tmp_path, monkeypatch, fil
     # One chunk is worked on while the next is read; the sample reads two columns of each.
     assert held.most["transitions"] <= 4 * 64 and held.most["rows"] <= 2 * 64
     assert not list(held.now.elements())
+
+
+def test_of_clips_that_are_not_on_the_map_nothing_is_kept(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(rows, "CHUNK", 64)
+    peak = {}
+    for clips in (100, 100, 2000):  # the first time, modules are imported
+        out = write_extraction(tmp_path / f"{clips}-{len(peak)}", model, 1, clips)
+        sample = draw_sample(out, POINTS)
+        tracemalloc.start()
+        read_parts(sample, WHAT)
+        peak[clips] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak[2000] < 4 * peak[100]  # other threads allocate too, some 10 kB
 
 
 def test_what_is_done_and_what_was_refused_is_counted_few_rows_at_a_time(model, tmp_path, monkeypatch):
