@@ -22,14 +22,11 @@ class Source(Protocol):
 
 class DrawnAhead:
     """A source whose next part is drawn by a thread of its own meanwhile. What is drawn is the same: draws depend on
-    nothing but their number.
-
-    By itself it draws ahead for a GPU alone: a processor that learns has no time to give away.
+    nothing but their number. It pays on a processor too: much of drawing keeps one core busy, and of learning all.
     """
 
-    def __init__(self, source: Source, ahead: bool | None = None) -> None:
-        self.source = source
-        self.ahead = source.device.type == "cuda" if ahead is None else ahead
+    def __init__(self, source: Source, ahead: bool = True) -> None:
+        self.source, self.ahead = source, ahead
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="drawing")
         self._next: tuple[tuple[int, Share], Future] | None = None
 

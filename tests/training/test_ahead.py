@@ -55,9 +55,9 @@ def test_an_error_comes_where_the_part_is_asked_for():
     assert batches.draw(8, PART, None) == 8
 
 
-def test_a_processor_that_learns_draws_in_turn():
+def test_who_asks_for_it_has_batches_in_turn():
     source = Numbers()
-    DrawnAhead(source).draw(3, PART, (4, PART))
+    DrawnAhead(source, ahead=False).draw(3, PART, (4, PART))
     assert source.drawn == [(3, True)]
 
 
