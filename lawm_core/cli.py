@@ -71,6 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
         return added
 
     add_using(command)
+    add_training(command)
     add_making(command)
     return parser
 
@@ -137,8 +138,8 @@ def add_using(command: Command) -> None:
     command("models", run_models, "List the shipped models as JSON, the default first.")
 
 
-def add_making(command: Command) -> None:
-    """Training, measuring, shipping."""
+def add_training(command: Command) -> None:
+    """A run, of one process or many."""
     three = command("train", run_train, "Train one stage of a recipe, or all of them, on a folder of videos.")
     three.add_argument("stage", choices=("encoder", "lam", "decoder", "sampler", "controller", "baselines", "all"))
     three.add_argument("--family", help="for lam, sampler, controller: noisy, sparse, ... (default: every one)")
@@ -174,6 +175,9 @@ def add_making(command: Command) -> None:
     three.add_argument("--device", default="auto")
     three.add_argument("--quiet", action="store_true", help="no progress bar")
 
+
+def add_making(command: Command) -> None:
+    """What training is given; measuring and shipping what it made."""
     sand = command("shards", run_shards, "Pack a folder of videos into shards, for corpora too large for a cache.")
     sand.add_argument("folder", type=Path)
     sand.add_argument("--out", type=Path, required=True, help="a stopped run goes on there; `train --data` takes it")
