@@ -110,8 +110,9 @@ def attend(q_BMXd: Tensor, k_BMYd: Tensor, v_BMYd: Tensor, scale: float | None =
 def attend_in_cache(q_BMXd: Tensor, k_BMYd: Tensor, v_BMYd: Tensor, scale: float | None = None) -> Tensor:
     """Attention as two plain products, for as many heads at once as a processor's cache holds scores of.
 
-    Nearly twice as fast as PyTorch's own in bf16 on CPUs without matrix units, at every size tried (64 to 256 queries
-    of 64 to 2048 keys); scores are rounded to bf16 between the products, where its own keeps them in float32.
+    1.2 to 1.9 times as fast as PyTorch's own in bf16 on a CPU without matrix units, at 64 to 256 queries of 192 to 2048
+    keys; at 64 of 64, where either takes less than a tenth of a millisecond, slower. Scores are rounded to bf16 between
+    the products, where its own keeps them in float32: errors of .005 of the spread where its own has .004.
     """
     batch, queries, keys = q_BMXd.shape[0], q_BMXd.shape[2], k_BMYd.shape[2]
     q_PXd, k_PYd, v_PYd = (x.flatten(0, 1) for x in (q_BMXd * (scale or q_BMXd.shape[-1] ** -0.5), k_BMYd, v_BMYd))

@@ -117,10 +117,11 @@ class ClipWorld:
     """
 
     def __init__(self, home: str | Path, split: str, frames_per_second: float, frame_size: int) -> None:
-        self.footage: Footage = ShardFootage(home) if is_sharded(home) else CachedFootage(home)
+        sharded = is_sharded(home)
+        self.footage: Footage = ShardFootage(home) if sharded else CachedFootage(home)
         self.frame_size, self.refused = frame_size, self.footage.refused
         self.stride = max(1, round(self.footage.frames_per_second / frames_per_second))
-        if is_sharded(home):
+        if sharded:
             self._demand_fine(home, frames_per_second)
         self.clips, self.length_C = self.footage.clips(split), self.footage.lengths(split)
         self._chances: dict[int, tuple[np.ndarray, Tensor]] = {}
