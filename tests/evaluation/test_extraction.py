@@ -19,8 +19,8 @@ from lawm_core.evaluation.library import LibraryConfig
 from lawm_core.evaluation.overview import library_of
 from lawm_core.evaluation.places import place_all, read_places
 from lawm_core.evaluation.rows import demand_same, read_rows
-from lawm_core.video.files import write_clip
 from tests.conftest import build_tiny_model
+from tests.evaluation.toy_rows import film_clips
 
 WHAT = LibraryConfig(frames=6, thumb_pixels=8)
 CONFIG = ExtractionConfig(what=WHAT, models=2, clips_a_file=2)
@@ -45,10 +45,7 @@ def cluster():
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory):
     home = tmp_path_factory.mktemp("videos")
-    generator = torch.Generator().manual_seed(0)
-    for i in range(CLIPS):
-        still = torch.rand(1, 3, 40, 40, generator=generator)
-        write_clip(home / f"clip-{i}.mp4", torch.cat([still.roll((i - 3) * t, dims=-1) for t in range(8)]), 6)
+    film_clips(home, CLIPS)
     (home / "broken.mp4").write_text("not a video")
     return home
 

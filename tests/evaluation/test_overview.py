@@ -20,7 +20,7 @@ from lawm_core.evaluation.overview import Sample, draw_sample, library_of
 from lawm_core.evaluation.rows import ABOUT
 from lawm_core.video.files import write_clip
 from tests.conftest import build_tiny_model
-from tests.evaluation.toy_rows import extract_here, made_up_row, refused_row, write_rows
+from tests.evaluation.toy_rows import extract_here, film_clips, made_up_row, refused_row, write_rows
 
 WHAT = LibraryConfig(frames=6, thumb_pixels=8)
 CLIPS, POINTS = 9, 12  # of 5 transitions each; so three clips make the sample
@@ -128,10 +128,7 @@ def test_points_that_make_no_map_are_refused():
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory):
     home = tmp_path_factory.mktemp("videos")
-    generator = torch.Generator().manual_seed(0)
-    for i in range(CLIPS):
-        still = torch.rand(1, 3, 40, 40, generator=generator)
-        write_clip(home / f"clip-{i}.mp4", torch.cat([still.roll((i - 3) * t, dims=-1) for t in range(8)]), 6)
+    film_clips(home, CLIPS)
     for name in ("broken-a.mp4", "broken-b.mp4"):
         (home / name).write_text("not a video")
     return home

@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 
 from lawm_core.checkpoint import fingerprint, load_model
 from lawm_core.evaluation.extraction import Describer, ExtractionConfig, Reader
 from lawm_core.evaluation.library import LibraryConfig
 from lawm_core.evaluation.rows import FORMAT, PACKING, ROWS, demand_same, row_fields
+from lawm_core.video.files import write_clip
 from lawm_core.worlds.clips import list_videos
 
 
@@ -52,3 +54,11 @@ def extract_here(videos: Path, out: Path, model: Path, what: LibraryConfig, clip
     for start in range(0, len(tables), clips_a_file):
         rows = [row for table in tables[start : start + clips_a_file] for row in table.to_pylist()]
         write_rows(out, f"rows-{start:03d}", rows)
+
+
+def film_clips(home: Path, clips: int) -> None:
+    """Noise that glides, each clip at a pace of its own."""
+    generator = torch.Generator().manual_seed(0)
+    for i in range(clips):
+        still = torch.rand(1, 3, 40, 40, generator=generator)
+        write_clip(home / f"clip-{i}.mp4", torch.cat([still.roll((i - 3) * t, dims=-1) for t in range(8)]), 6)
