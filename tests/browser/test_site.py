@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
 
 from tests.browser.conftest import is_foreign
 from tests.test_docs import PAGES, build_site
@@ -17,7 +18,15 @@ pytestmark = pytest.mark.browser
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
-    """Serves files and says nothing."""
+    """Serves files and says nothing; the index of the search comes once it may."""
+
+    index_may_come = threading.Event()
+
+    def do_GET(self) -> None:
+        """A file."""
+        if self.path.endswith("search_index.json"):
+            self.index_may_come.wait()
+        super().do_GET()
 
     def log_message(self, *_: object) -> None:
         """Nothing."""
@@ -27,6 +36,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 def site_address(tmp_path_factory) -> Iterator[str]:
     """Where the built site answers."""
     folder = build_site(tmp_path_factory.mktemp("site"))
+    Quiet.index_may_come.set()
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/"
@@ -70,9 +80,21 @@ def test_a_page_fits_a_phone(open_site, name):
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-def test_what_is_searched_for_is_found(open_site):
+@pytest.mark.parametrize("is_early", [False, True])
+def test_what_is_searched_for_is_found(open_site, is_early):
+    Quiet.index_may_come.clear()
     page = open_site("index.md")
+    if not is_early:
+        Quiet.index_may_come.set()
+        page.wait_for_function("'min_search_length' in window")
     page.get_by_role("link", name="Search").click()
-    page.locator("#mkdocs-search-query").press_sequentially("plan_by_cem")
-    page.locator("#mkdocs-search-results a").first.wait_for()
-    assert "api.html#lawm_core" in page.locator("#mkdocs-search-results a").first.get_attribute("href")
+    query = page.locator("#mkdocs-search-query")
+    expect(query).to_be_focused()
+    page.keyboard.type("plan_by_cem")
+    page.keyboard.press("Enter")
+    expect(query).to_have_value("plan_by_cem")
+    found = page.locator("#mkdocs-search-results a").first
+    assert not (is_early and found.is_visible())
+    Quiet.index_may_come.set()
+    found.wait_for()
+    assert "api.html#lawm_core" in found.get_attribute("href")
