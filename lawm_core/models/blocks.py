@@ -6,6 +6,7 @@ interleaved form, which is a true rotation (reference: Su et al., RoFormer, arXi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -256,19 +257,27 @@ def recompute_blocks(module: nn.Module) -> nn.Module:
     less memory and about a third more time. Itself.
     """
     for block in (part for part in module.modules() if isinstance(part, Block)):
-        block.forward = partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)
+        block.forward = computed_again(block.forward)
     return module
 
 
-def compile_blocks(module: nn.Module, **how: object) -> nn.Module:
+def compile_blocks(module: nn.Module, recompute: bool = False, **how: object) -> nn.Module:
     """Compiles what every block does before and after tokens meet, for speed; the same to rounding. Itself.
 
     The first call of each shape takes long, and PyTorch needs a C++ compiler on CPUs. how: as `torch.compile` takes it.
+    recompute: these two halves keep what enters them alone, beside what attention keeps. One graph holds a half with
+    its second computing, so that both are the same whatever else has been compiled meanwhile.
     """
     for block in (part for part in module.modules() if isinstance(part, Block)):
-        block.before = torch.compile(block.before, **how)
-        block.after = torch.compile(block.after, **how)
+        halves = block.before, block.after
+        before, after = map(computed_again, halves) if recompute else halves
+        block.before, block.after = torch.compile(before, **how), torch.compile(after, **how)
     return module
+
+
+def computed_again(work: Callable[..., object]) -> Callable[..., object]:
+    """The same, which keeps what enters it and is done once more when gradients come back. It draws nothing."""
+    return partial(checkpoint, work, use_reentrant=False, preserve_rng_state=False)
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ class ExecutionConfig:
     passes: a rank takes its share of a batch in so many, for memory; statistics of the batch, a sparse family's spread
     and a codebook's counts, are then of one pass of all ranks.
     recompute: blocks keep what enters them and compute the rest again on the way back, for memory. compiled: what
-    blocks do with each token is compiled, for speed.
+    blocks do with each token is compiled, for speed; with recompute, they keep what attention needs too.
     """
 
     parallel: str = "ddp"
@@ -43,10 +43,6 @@ class ExecutionConfig:
     def __post_init__(self) -> None:
         if self.passes < 1:
             raise ValueError(f"passes came as {self.passes}; needed: 1 or more.")
-        if self.recompute and self.compiled:
-            raise ValueError(
-                "recompute and compiled came together; PyTorch may then take another graph on the way back."
-            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,10 +79,10 @@ class Trainer:
         self.objective, self.source, self.config = objective, source, config
         self.batches = DrawnAhead(source)
         how = config.execution
-        if how.recompute:
-            recompute_blocks(objective.trained())
         if how.compiled:
-            compile_blocks(objective.trained())
+            compile_blocks(objective.trained(), how.recompute)
+        elif how.recompute:
+            recompute_blocks(objective.trained())
         self.device, self.stage = source.device, spread(objective, how.parallel, source.device)
         self.module = getattr(self.stage, "module", self.stage).trained
         self.optimizers = build_optimizers(self.module, config.optimizer)

@@ -52,14 +52,12 @@ STAGES = {
 }
 
 
-def build(
-    folder: Path, stage: str, parallel: str = "ddp", pieces: bool = False, passes: int = 1
-) -> tuple[Trainer, LatentActionModel]:
+def build(folder: Path, stage: str, parallel: str = "ddp", **how: object) -> tuple[Trainer, LatentActionModel]:
     torch.manual_seed(0)
     model = LatentActionModel(tiny_config(families=FAMILIES))
     source = PairSource(BATCH, None, torch.device("cpu"), seed=0)
-    how = ExecutionConfig(parallel=parallel, pieces=pieces, passes=passes)
-    config = TrainerConfig(steps=STEPS, bf16=False, optimizer=CALM, execution=how)
+    execution = ExecutionConfig(parallel=parallel, **how)
+    config = TrainerConfig(steps=STEPS, bf16=False, optimizer=CALM, execution=execution)
     return Trainer(STAGES[stage](model), source, config, folder), model
 
 
@@ -97,6 +95,8 @@ def work(rank: int, ranks: int, folder: str, parallel: str) -> None:
     if ranks == 2:
         for stage in IN_PASSES:
             curves[f"{stage} in passes"] = curve(build(home / "passes", stage, parallel, passes=2)[0], 2)
+        sparing, _ = build(home / "sparing", "noisy", parallel, compiled=True, recompute=True)
+        curves["sparing"] = curve(sparing, 2)
     if rank == 0:
         torch.save(curves, home / "curves.pt")
     torch.distributed.destroy_process_group()
@@ -127,6 +127,8 @@ def test_any_number_of_ranks_takes_the_steps_of_one(alone, tmp_path, ranks, para
         assert load_model(tmp_path / stage / "model").families == FAMILIES
     for stage in IN_PASSES if ranks == 2 else ():
         assert_alike(shared[f"{stage} in passes"], alone[stage][:2])
+    if ranks == 2:  # compiled, and computed again on the way back
+        assert_alike(shared["sparing"], alone["noisy"][:2])
     # What one process saved, many went on from; what they saved in pieces, one goes on from.
     assert_alike(straight + shared["resumed"], alone["noisy"][:3])
     (pieces,) = (tmp_path / "one").glob("state-*/")
