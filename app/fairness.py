@@ -8,6 +8,7 @@ fill the queue alone, nor leave answers without end lying about.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
+from collections.abc import Set
 from time import monotonic
 
 import fastapi
@@ -29,10 +30,11 @@ NO_NAME = f"A session's name has at most {NAME_LENGTH} letters."
 class FairQueue(Queue):
     """Takes turns among visitors; refuses with a sentence for people.
 
-    behind_proxy: whether a proxy in front of the page says where requests come from.
+    behind_proxy: whether a proxy in front of the page says where requests come from. in_order: queues that run several
+    requests side by side, but of one page the next only when the last has ended: what was wished last is shown last.
     """
 
-    def __init__(self, page: gr.Blocks, concurrency: int, behind_proxy: bool) -> None:
+    def __init__(self, page: gr.Blocks, concurrency: int, behind_proxy: bool, in_order: Set[str]) -> None:
         super().__init__(
             live_updates=True,
             concurrency_count=page.max_threads,
@@ -41,7 +43,7 @@ class FairQueue(Queue):
             blocks=page,
             default_concurrency_limit=concurrency,
         )
-        self.behind_proxy = behind_proxy
+        self.behind_proxy, self.in_order = behind_proxy, in_order
         self.pending_messages_per_session = LRUCache(SESSIONS)
         self._served: OrderedDict[tuple[str, str], float] = OrderedDict()  # when an address or a page had its turn
 
@@ -59,9 +61,16 @@ class FairQueue(Queue):
 
     def get_events(self) -> tuple[list[Event], bool, str] | None:
         """The next to be run: of every queue the visitor's who has waited longest, in the order they came."""
-        for queue in self.event_queue_per_concurrency_id.values():
+        held: dict[str, list[Event]] = {}
+        running = {(e.concurrency_id, e.session_hash) for job in self.active_jobs if job for e in job}
+        for name, queue in self.event_queue_per_concurrency_id.items():
             queue.queue.sort(key=self._waiting_since)  # stable, so that one visitor's requests keep their order
+            if name in self.in_order:
+                held[name] = [event for event in queue.queue if (name, event.session_hash) in running]
+                queue.queue[:] = [event for event in queue.queue if event not in held[name]]
         found = super().get_events()
+        for name, events in held.items():
+            self.event_queue_per_concurrency_id[name].queue += events
         for event in found[0] if found else ():
             for name in self._names(event):
                 self._served[name] = monotonic()
@@ -93,8 +102,10 @@ class FairQueue(Queue):
                 del self.pending_event_ids_session[page]
 
 
-def queue_fairly(page: gr.Blocks, concurrency: int, behind_proxy: bool = False) -> gr.Blocks:
+def queue_fairly(
+    page: gr.Blocks, concurrency: int, behind_proxy: bool = False, in_order: Set[str] = frozenset()
+) -> gr.Blocks:
     """The page with this queue in place of Gradio's own."""
     page.queue(api_open=False, max_size=WAITING, default_concurrency_limit=concurrency)  # nobody goes past the queue
-    page._queue = FairQueue(page, concurrency, behind_proxy)
+    page._queue = FairQueue(page, concurrency, behind_proxy, in_order)
     return page

@@ -20,7 +20,8 @@ FILE_TYPES = [".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".gif", ".ts", ".
 PRIVATE = {"api_visibility": "private"}
 # How everything that needs the model is run: one at a time, the newest wish last.
 MODEL_QUEUE = {"concurrency_id": "model", "concurrency_limit": 1, "trigger_mode": "always_last"}
-ELSEWHERE_QUEUE = {**MODEL_QUEUE, "concurrency_id": "elsewhere", "concurrency_limit": 4}
+ELSEWHERE = "elsewhere"  # of one page, still one at a time: a result must not come after that of a later wish
+ELSEWHERE_QUEUE = {**MODEL_QUEUE, "concurrency_id": ELSEWHERE, "concurrency_limit": 4}
 log = logging.getLogger(__name__)
 
 

@@ -94,3 +94,20 @@ def test_a_proxy_is_believed_only_where_there_is_one(queue):
     assert queue._address(told) == "10.0.0.1"
     queue.behind_proxy = True
     assert queue._address(told) == "203.0.113.7" and queue._address(request("10.0.0.1")) == "10.0.0.1"
+
+
+@pytest.mark.parametrize(("in_order", "turns"), [(set(), ["a", "b", "a"]), ({"side by side"}, ["a", "b"])])
+def test_a_pages_next_request_waits_for_its_last_where_order_is_wanted(in_order, turns):
+    with gr.Blocks() as page:
+        gr.Button().click(lambda: None, concurrency_limit=4, concurrency_id="side by side")
+    queue = queue_fairly(page, concurrency=1, in_order=in_order)._queue
+    queue.active_jobs = [None] * 4
+    for address, session in (("1", "a"), ("1", "a"), ("2", "b")):
+        send(queue, address, session)
+    begun = []
+    while found := queue.get_events():
+        begun.append(found[0])
+        queue.active_jobs[queue.active_jobs.index(None)] = found[0]  # as Gradio's own loop does
+    assert [events[0].session_hash for events in begun] == turns
+    queue.active_jobs[0] = None
+    assert bool(queue.get_events()) is bool(in_order)
