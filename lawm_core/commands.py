@@ -104,7 +104,7 @@ def run_extract(options: argparse.Namespace) -> None:
     from lawm_core.checkpoint import load_model
     from lawm_core.evaluation.extraction import ExtractionConfig, extract
     from lawm_core.evaluation.library import LibraryConfig
-    from lawm_core.evaluation.overview import library_of
+    from lawm_core.evaluation.overview import demand_points, library_of
     from lawm_core.evaluation.places import place_all
 
     family = options.family or load_model(options.model).families[0]
@@ -112,6 +112,8 @@ def run_extract(options: argparse.Namespace) -> None:
     config = ExtractionConfig(
         what=what, models=options.models, processors=options.processors, gpus=options.gpus, trusted=options.trusted
     )
+    if options.library:
+        demand_points(options.points)  # before hours of extraction rather than after them
     told = extract(options.folder, options.out, options.model, config, options.address)
     if options.library:
         library = library_of(
@@ -145,11 +147,14 @@ def run_shards(options: argparse.Namespace) -> None:
     from lawm_core.training.recipes import find_recipe
     from lawm_core.worlds.clips import cache_config
     from lawm_core.worlds.shard_writer import ShardConfig, write_shards
+    from lawm_core.worlds.shards import read_about
 
     model = find_recipe(options.recipe).model
     footage = cache_config(model.frames_per_second, model.encoder.frame_size)
     config = ShardConfig(footage=footage, clips=options.clips, workers=options.workers, trusted=options.trusted)
     told = write_shards(options.folder, options.out, config, None if options.quiet else show_progress)
+    for name, why in (read_about(options.out) or {}).get("refused", {}).items():
+        print(f"left out {name}: {why}", file=sys.stderr)
     print(json.dumps({"out": str(options.out), **told}))
 
 

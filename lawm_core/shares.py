@@ -40,6 +40,11 @@ def taking(one_pass: int, passes: int) -> Iterator[Share]:
         _taken.pop()
 
 
+def pace() -> float:
+    """How much of a step is done now, 1 / passes: what moves a little at each step moves so much less at each pass."""
+    return ranks() / share().count
+
+
 def row_numbers(rows: int, stacks: int = 1) -> list[int]:
     """The numbers in the whole batch of the `rows` that this process holds now.
 

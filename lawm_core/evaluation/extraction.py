@@ -19,9 +19,9 @@ from lawm_core.checkpoint import find_model, fingerprint, load_model
 from lawm_core.contracts import VideoError
 from lawm_core.evaluation.librarian import describe_clip
 from lawm_core.evaluation.library import LibraryConfig
-from lawm_core.evaluation.rows import FORMAT, PACKING, ROWS, count_rows, demand_same, row_fields
+from lawm_core.evaluation.rows import FORMAT, PACKING, ROWS, count_rows, demand_same, remove_unfinished, row_fields
 from lawm_core.runtime import pick_device
-from lawm_core.video.files import read_clip
+from lawm_core.video.files import IN_BULK, read_clip
 from lawm_core.worlds.clips import list_videos
 
 
@@ -60,11 +60,12 @@ def extract(
     were `refused`.
 
     address: of a Ray cluster; without one, the one that was joined before (`ray.init`), or this machine alone. What an
-    earlier run with the same model and settings has done is not done again; ValueError where OUT holds anything else,
-    or two videos have one name.
+    earlier run with the same model and settings has done is not done again; one run at a time writes to OUT. ValueError
+    where it holds anything else, or two videos have one name.
     """
     config, out = config or ExtractionConfig(), Path(out).resolve()
     demand_same(out, {"format": FORMAT, "fingerprint": fingerprint(model), "what": asdict(config.what)})
+    remove_unfinished(out)
     done, refused = count_rows(out)
     rows = [{"clip": path.name, "path": str(path.resolve())} for path, _ in list_videos(folder)]
     demand_names(row["clip"] for row in rows)
@@ -121,7 +122,9 @@ class Reader:
         clip, path = table["clip"][0].as_py(), table["path"][0].as_py()
         frames, error = None, ""
         try:
-            video = read_clip(path, self.frames_per_second, self.size, num_frames=self.frames, trusted=self.trusted)
+            video = read_clip(
+                path, self.frames_per_second, self.size, num_frames=self.frames, trusted=self.trusted, limits=IN_BULK
+            )
             frames = video.frame_TCHW.numpy().tobytes()
         except (VideoError, OSError) as refusal:
             error = str(refusal)

@@ -94,7 +94,8 @@ class ActionLibrary:
     def place(self, action_XA: Tensor, neighbours: int = 5, among_PA: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """About where actions that are not in the library lie on its maps: between their nearest points.
 
-        (umap_X2, pca_X2). A library's own action comes out where it is.
+        (umap_X2, pca_X2). A library's own action comes out where it is, and one that several points share, as those
+        of still frames are, between these.
         """
         distance_XK, point_XK = self.nearest(action_XA, neighbours, among_PA)
         weight_XK = 1 / (distance_XK + 1e-6)

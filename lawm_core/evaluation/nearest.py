@@ -1,4 +1,4 @@
-"""The nearest of many vectors, exactly: one matrix product, and little else of the size of all pairs."""
+"""The nearest of many vectors: all are looked at, by one matrix product and little else of the size of all pairs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ PAIRS = 2**23  # that are looked at at once, 32 MiB: fewer keep processors waiti
 def nearest(vector_XA: Tensor, among_PA: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The `count` vectors of `among_PA` nearest to each of `vector_XA`: (distance_XK, point_XK), nearest first.
 
-    K is `count`, or P where that is less. Distances are Euclidean, from the differences themselves: a vector that is
-    among them has distance 0. Memory grows with X and with P, not with their product.
+    K is `count`, or P where that is less. Distances are Euclidean, from the differences themselves: an equal vector has
+    distance 0. Which are nearest is decided by a product in float32, to its rounding: of vectors that lie closer to
+    each other than about a thousandth of their length, any may come first, or be left out. Memory grows with X and with
+    P, not with their product.
     """
     vector_XA, among_PA = vector_XA.float(), among_PA.float()
     half_P = among_PA.square().sum(dim=1) / 2

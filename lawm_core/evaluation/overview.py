@@ -20,7 +20,7 @@ from lawm_core.evaluation.librarian import FEWEST, frames_across, join_parts, sm
 from lawm_core.evaluation.library import ActionLibrary, LibraryConfig, load_library
 from lawm_core.evaluation.rows import parquet_files, read_about, read_batches, read_transitions
 from lawm_core.model import LatentActionModel
-from lawm_core.video.files import read_clip
+from lawm_core.video.files import IN_BULK, read_clip
 from lawm_core.worlds.clips import list_videos
 
 POINTS = 20_000  # that the page draws well
@@ -40,6 +40,12 @@ class ListedClip:
     error: str = ""
 
 
+def demand_points(points: int) -> None:
+    """ValueError where so few make no map."""
+    if points < FEWEST:
+        raise ValueError(f"{points} points came; a map needs {FEWEST}.")
+
+
 class Sample:
     """The first clips in the order of hashes, until `points` transitions are reached; all, where there are fewer.
 
@@ -48,8 +54,7 @@ class Sample:
     """
 
     def __init__(self, points: int = POINTS) -> None:
-        if points < FEWEST:
-            raise ValueError(f"{points} points came; a map needs {FEWEST}.")
+        demand_points(points)
         self.points, self.transitions = points, 0
         self._chosen: list[ListedClip] = []  # both are heaps, with the last in the order of hashes on top
         self._refused: list[ListedClip] = []
@@ -112,18 +117,20 @@ def library_of(
     if made_by != mark:
         raise ValueError(f"{extraction} was made by the model {made_by}; {mark} came.")
     sample = draw_sample(extraction, points)
-    if kept := kept_library(out, mark, what, sample):
-        return kept
     frames_across([clip.transitions for clip in sample.clips()], what.thumb_pixels)
-    loaded, paths = load_model(model), find_videos(videos, sample)
     found = read_parts(sample, what)
+    if kept := kept_library(out, mark, what, sample, found):
+        return kept
+    loaded, paths = load_model(model), find_videos(videos, sample)
     for name, part in found:
         part["thumb_THWC"] = draw_frames(loaded, paths[name], 1 + len(part["action_UA"]), what, trusted)
     return join_parts(loaded, mark, found, sample.refused(), out, what)
 
 
-def kept_library(out: Path, mark: str, what: LibraryConfig, sample: Sample) -> ActionLibrary | None:
-    """The map that an earlier run made of the same clips: a run that was stopped while placing goes on with it."""
+def kept_library(
+    out: Path, mark: str, what: LibraryConfig, sample: Sample, parts: list[tuple[str, dict[str, np.ndarray]]]
+) -> ActionLibrary | None:
+    """The map that an earlier run made of the same actions: a run that was stopped while placing goes on with it."""
     try:
         library = load_library(out)
     except CheckpointError:
@@ -133,7 +140,10 @@ def kept_library(out: Path, mark: str, what: LibraryConfig, sample: Sample) -> A
         (clip.name, clip.transitions) for clip in sample.clips()
     ]
     same = same_clips and (found.fingerprint, found.config, found.refused) == (mark, what, sample.refused())
-    return library if same else None
+    if not same or len(library) != sample.transitions:
+        return None
+    action_PA = np.concatenate([part["action_UA"] for _, part in parts])  # names and lengths outlive new videos
+    return library if np.array_equal(action_PA, library.action_PA.numpy()) else None
 
 
 def find_videos(videos: str | Path, sample: Sample) -> dict[str, Path]:
@@ -167,7 +177,8 @@ def read_parts(sample: Sample, what: LibraryConfig) -> list[tuple[str, dict[str,
 
 def draw_frames(model: LatentActionModel, path: Path, frames: int, what: LibraryConfig, trusted: bool) -> np.ndarray:
     """thumb_THWC of a clip that had so many frames. ValueError where it has others now."""
-    clip = read_clip(path, model.frames_per_second, model.frame_size, num_frames=what.frames, trusted=trusted)
+    rate, size = model.frames_per_second, model.frame_size
+    clip = read_clip(path, rate, size, num_frames=what.frames, trusted=trusted, limits=IN_BULK)
     if len(clip.frame_TCHW) != frames:
         raise ValueError(f"{path.name} has {len(clip.frame_TCHW)} frames; it had {frames} when it was extracted.")
     return small_frames(clip.frame_TCHW, what.thumb_pixels)

@@ -85,18 +85,32 @@ def read_about(out: Path) -> tuple[str, LibraryConfig]:
 
 
 def parquet_files(out: Path) -> Iterator[Path]:
-    """Those that are whole, by name; what a stopped run left half written is removed."""
+    """Those that are whole, by name; others are passed over, since a run may be writing them."""
+    for path in sorted((out / ROWS).glob("*.parquet")):
+        if is_whole(path):
+            yield path
+        else:
+            log.warning("%s is not written to its end; it is passed over.", path.name)
+
+
+def remove_unfinished(out: Path) -> None:
+    """What a stopped run left half written. For a run that begins, and no other: its videos are done again."""
+    for path in (out / ROWS).glob("*.parquet"):
+        if not is_whole(path):
+            log.warning("%s was not written to its end; its videos are done again.", path.name)
+            path.unlink()
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a Parquet file has its end, which is written last."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    for path in sorted((out / ROWS).glob("*.parquet")):
-        try:
-            pq.read_metadata(path)
-        except (pa.ArrowInvalid, OSError):
-            log.warning("%s was not written to its end; its videos are done again.", path.name)
-            path.unlink()
-            continue
-        yield path
+    try:
+        pq.read_metadata(path)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def read_batches(path: Path, columns: list[str] | None = None, rows: int | None = None) -> Iterator[Any]:

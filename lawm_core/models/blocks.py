@@ -102,8 +102,9 @@ def attend(q_BMXd: Tensor, k_BMYd: Tensor, v_BMYd: Tensor, scale: float | None =
     """What X queries find among Y keys that all of them see, mixed_BMXd: PyTorch's attention, or on CPUs in bf16, where
     no gradients come back, ours.
     """
-    tensors = (q_BMXd, k_BMYd, v_BMYd)
-    if q_BMXd.device.type == "cpu" and q_BMXd.dtype == torch.bfloat16 and not any(x.requires_grad for x in tensors):
+    tensors, alike = (q_BMXd, k_BMYd, v_BMYd), q_BMXd.shape[:2] == k_BMYd.shape[:2]
+    on_cpu = q_BMXd.device.type == "cpu" and q_BMXd.dtype == torch.bfloat16
+    if on_cpu and alike and not any(x.requires_grad for x in tensors):
         return attend_in_cache(*tensors, scale)
     return F.scaled_dot_product_attention(*tensors, scale=scale)
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lawm_core.models.cells import tokens_from_cells
 from lawm_core.models.geometry import FrameGeometry
 from lawm_core.runtime import mean_over_ranks
+from lawm_core.shares import pace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +79,6 @@ class FrameEncoder(nn.Module):
         mean_C = mean_over_ranks(cell_XCHW.float().mean(dim=(0, 2, 3)))
         std = mean_over_ranks((cell_XCHW.float() - mean_C[:, None, None]).square().mean()).sqrt()
         with torch.no_grad():
-            self.mean_C.lerp_(mean_C, momentum)
-            self.std.lerp_(std, momentum)
+            self.mean_C.lerp_(mean_C, momentum * pace())
+            self.std.lerp_(std, momentum * pace())
         return (cell_XCHW - mean_C[:, None, None]) / std

@@ -16,7 +16,7 @@ from torch import Generator, Tensor, nn
 from lawm_core.models.blocks import Mlp
 from lawm_core.models.dial import CapacityEmbedding
 from lawm_core.runtime import whole_batch
-from lawm_core.shares import even_rows, normal_rows
+from lawm_core.shares import even_rows, normal_rows, pace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +68,8 @@ class ActionSampler(nn.Module):
         if self.training:
             with torch.no_grad():
                 all_BA = whole_batch(action_BA.float())
-                self.mean_A.lerp_(all_BA.mean(dim=0), momentum)
-                self.std_A.lerp_(all_BA.std(dim=0).clamp_min(1e-3), momentum)
+                self.mean_A.lerp_(all_BA.mean(dim=0), momentum * pace())
+                self.std_A.lerp_(all_BA.std(dim=0, correction=0).clamp_min(1e-3), momentum * pace())
         unit_BA = (action_BA.float() - self.mean_A) / self.std_A
         rows, width = unit_BA.shape
         noise_BA = normal_rows(rows, width, device=unit_BA.device)

@@ -28,8 +28,8 @@ class ExecutionConfig:
     """How steps are computed; what they compute stays the same, to rounding.
 
     parallel: how many ranks share the work, `ddp` or `fsdp`. pieces: each rank saves its own part of the state.
-    passes: a rank takes its share of a batch in so many, for memory; statistics of the batch, a sparse family's spread
-    and a codebook's counts, are then of one pass of all ranks.
+    passes: a rank takes its share of a batch in so many, for memory; statistics of the batch (a sparse family's spread,
+    a codebook's counts, the encoder's and the sampler's mean and spread) are then of one pass of all ranks.
     recompute: blocks keep what enters them and compute the rest again on the way back, for memory. compiled: what
     blocks do with each token is compiled, for speed; with recompute, they keep what attention needs too.
     """

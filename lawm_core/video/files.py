@@ -19,9 +19,12 @@ from lawm_core.video import sandbox
 from lawm_core.video.decode import Decoded, DecodeLimits, RefusedError, VideoInfo
 from lawm_core.video.transforms import square, whole
 
-__all__ = ["MAX_FRAMES", "VideoInfo", "probe_video", "read_clip", "read_frames", "write_clip"]
+__all__ = ["IN_BULK", "MAX_FRAMES", "VideoInfo", "probe_video", "read_clip", "read_frames", "write_clip"]
 
 MAX_FRAMES = 600  # of a clip read to its end: a minute at 10 frames a second
+# Where a refusal is written down and nobody waits: a busy machine must not be taken for a file that hangs. The limit of
+# processor time is the same.
+IN_BULK = DecodeLimits(wall_seconds=120)
 
 # Every frame a key frame, so that a browser seeks exactly; one thread and no stamps of time or version, so that the
 # same frames give the same bytes; BT.709 said aloud, because players guess differently when nothing is said.
@@ -97,7 +100,7 @@ def read_frames(
     """
     path, start_seconds = Path(path), 0.0
     while True:
-        decoded = _decode(path, frames_per_second, short_side, MAX_FRAMES, start_seconds, trusted, None)
+        decoded = _decode(path, frames_per_second, short_side, MAX_FRAMES, start_seconds, trusted, IN_BULK)
         yield whole(torch.from_numpy(decoded.frame_THWC), int(short_side), decoded.quarter_turns)
         start_seconds += MAX_FRAMES / frames_per_second
         if len(decoded.frame_THWC) < MAX_FRAMES or start_seconds >= decoded.file_seconds - 1 / frames_per_second:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import re
 import tarfile
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from lawm_core.video.packed import pack_frames
 from lawm_core.worlds.clips import ClipCacheConfig, list_videos
 from lawm_core.worlds.shards import ABOUT, FORMAT, INDEX, NUMBERS, read_about, shard_name
 
+log = logging.getLogger(__name__)
 REFUSED = ".refused.json"  # beside a shard: which of its videos it has not, and why
 
 
@@ -55,16 +57,18 @@ def write_shards(
 ) -> dict[str, int]:
     """Shards of all videos of `folder` in OUT, and their index; how many `clips`, `refused`, `shards` there are.
 
-    A shard is whole or not there: a run that was stopped goes on with those that are missing. Videos that cannot be
-    read are left out and named. ValueError where OUT holds anything else.
+    A shard is whole or not there: a run that was stopped goes on with those that are missing, and makes damaged ones
+    anew. Videos that cannot be read are left out and named. One run at a time writes to OUT; ValueError where it holds
+    anything else.
     """
     out, lots = Path(out), list(deal(folder, config.clips))
     about = {"format": FORMAT, "config": asdict(config.footage), "corpus": corpus_mark(lots)}
     out.mkdir(parents=True, exist_ok=True)
-    if (found := read_about(out)) is not None and {k: v for k, v in found.items() if k != "refused"} != about:
-        raise ValueError(f"{out} holds shards of other videos or of another size. Name another folder.")
+    demand_same(out, about)
     write_text(out / ABOUT, json.dumps(about | {"refused": {}}, indent=1) + "\n")
-    missing = [lot for lot in lots if not (out / shard_name(lot.split, lot.number)).is_file()]
+    for unfinished in out.glob(".*.tar.*"):  # of a run that was killed
+        unfinished.unlink()
+    missing = [lot for lot in lots if read_shard(lot, out) is None]
     with ThreadPoolExecutor(config.workers) as pool:
         for done, lot in enumerate(pool.map(lambda lot: write_shard(lot, out, config), missing), start=1):
             if progress:
@@ -75,6 +79,15 @@ def write_shards(
     clips = write_index(lots, out)
     write_text(out / ABOUT, json.dumps(about | {"refused": refused}, indent=1) + "\n")
     return {"clips": clips, "refused": len(refused), "shards": len(lots)}
+
+
+def demand_same(out: Path, about: dict) -> None:
+    """ValueError where OUT holds shards of other videos or settings, or any that are not ours."""
+    if (found := read_about(out)) is None:
+        if stray := sorted(out.glob("*.tar")):
+            raise ValueError(f"{out} holds {stray[0].name}, which was not made by `shards`. Name another folder.")
+    elif {k: v for k, v in found.items() if k != "refused"} != about:
+        raise ValueError(f"{out} holds shards of other videos or of another size. Name another folder.")
 
 
 def deal(folder: str | Path, clips: int) -> Iterator[Lot]:
@@ -94,7 +107,7 @@ def mark(text: str) -> str:
 
 
 def corpus_mark(lots: list[Lot]) -> str:
-    """Of which videos go where, by name and size."""
+    """Of which videos go where, by name and size: times change as a corpus is copied."""
     files = [(lot.split, lot.number, p.name, p.stat().st_size if p.is_file() else 0) for lot in lots for p in lot.paths]
     return mark(json.dumps(files))[:16]
 
@@ -141,7 +154,10 @@ def add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 
 
 def write_index(lots: list[Lot], out: Path) -> int:
-    """Where every clip lies; how many there are. Shards are read for it, not what made them: it tells what is there."""
+    """Where every clip lies; how many there are. Shards are read for it, not what made them: it tells what is there.
+
+    ValueError where one has been damaged meanwhile.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -152,21 +168,29 @@ def write_index(lots: list[Lot], out: Path) -> int:
         pq.ParquetWriter(part, pa.schema(fields), compression="zstd") as index,
     ):
         for lot in lots:
-            rows = list(entries(out / shard_name(lot.split, lot.number), lot.number))
+            if (rows := read_shard(lot, out)) is None:
+                raise ValueError(f"{out / shard_name(lot.split, lot.number)} cannot be read any more; start again.")
             clips += len(rows)
             if rows:
                 index.write_table(pa.Table.from_pylist(rows, schema=pa.schema(fields)))
     return clips
 
 
-def entries(shard: Path, number: int) -> Iterator[dict]:
-    """A row of the index for every clip of a shard."""
-    with tarfile.open(shard) as tar:
-        video = None
-        for entry in tar:
-            if entry.name.endswith(".mp4"):
-                video = entry
-                continue
-            about = json.loads(tar.extractfile(entry).read())
-            about.pop("frames_per_second")
-            yield about | {"shard": number, "offset": video.offset_data, "bytes": video.size}
+def read_shard(lot: Lot, out: Path) -> list[dict] | None:
+    """A row of the index for every clip of a shard; None where it is missing or damaged."""
+    shard, rows, video = out / shard_name(lot.split, lot.number), [], None
+    try:
+        with tarfile.open(shard, "r:") as tar:
+            for entry in tar:
+                if entry.name.endswith(".mp4"):
+                    video = entry
+                    continue
+                about = json.loads(tar.extractfile(entry).read())
+                about.pop("frames_per_second")
+                rows.append(about | {"shard": lot.number, "offset": video.offset_data, "bytes": video.size})
+    except FileNotFoundError:
+        return None
+    except (tarfile.TarError, ValueError, KeyError, AttributeError) as error:
+        log.warning("%s is damaged (%s); it is made anew.", shard.name, error)
+        return None
+    return rows

@@ -67,6 +67,7 @@ class ShardFootage:
             self.short_side = int(about["config"]["short_side"])
             self.refused: dict[str, str] = dict(about["refused"])
             self._table = read_index(self.home / INDEX)
+            demand_whole(self.home, self._table)
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{home} does not hold whole shards: {error}. `shards` makes them, and goes on.") from None
         cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -116,6 +117,18 @@ class ClipRows(Sequence):
     def column(self, name: str) -> np.ndarray:
         """A number of every clip."""
         return self._columns[name]
+
+
+def demand_whole(home: Path, table) -> None:
+    """ValueError where a shard is missing or too short: now, and not in the midst of a training."""
+    import pyarrow.compute as pc
+
+    ends = table.select(["split", "shard"]).append_column("end", pc.add(table["offset"], table["bytes"]))
+    for row in ends.group_by(["split", "shard"]).aggregate([("end", "max")]).to_pylist():
+        shard = home / shard_name(row["split"], row["shard"])
+        size = shard.stat().st_size if shard.is_file() else None
+        if size is None or size < row["end_max"]:
+            raise ValueError(f"{shard.name} {'is missing' if size is None else f'has only {size} bytes'}")
 
 
 def read_index(path: Path):

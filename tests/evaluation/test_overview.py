@@ -1,6 +1,7 @@
 """Laws of a map of very many clips: whole clips by their names alone, the map that a folder of them would give."""
 
 import dataclasses
+import errno
 import hashlib
 import json
 import random
@@ -8,16 +9,18 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from lawm_core.checkpoint import save_model
+from lawm_core.cli import USAGE, main
 from lawm_core.contracts import VideoError
 from lawm_core.evaluation import overview
 from lawm_core.evaluation.librarian import build_library
 from lawm_core.evaluation.library import LibraryConfig
 from lawm_core.evaluation.overview import Sample, draw_sample, library_of
-from lawm_core.evaluation.rows import ABOUT
+from lawm_core.evaluation.rows import ABOUT, read_rows, remove_unfinished
 from lawm_core.video.files import write_clip
 from tests.conftest import build_tiny_model
 from tests.evaluation.toy_rows import extract_here, film_clips, made_up_row, refused_row, write_rows
@@ -184,6 +187,47 @@ def test_a_map_of_the_same_clips_is_kept_and_of_others_made_anew(extraction, vid
     assert len(library_of(extraction, videos, out, model, POINTS + 5)) == 20
     (out / "sprite.webp").unlink()
     assert len(library_of(extraction, videos, out, model, POINTS + 5)) == 20 and (out / "sprite.webp").is_file()
+
+
+def test_a_map_of_other_videos_with_the_same_names_and_lengths_is_made_anew(extraction, videos, model, tmp_path):
+    library_of(extraction, videos, out := tmp_path / "map", model, 10**6)
+    others = tmp_path / "videos"
+    film_clips(others, CLIPS, seed=1)
+    extract_here(others, tmp_path / "extraction", model, WHAT)
+    renewed = library_of(tmp_path / "extraction", others, out, model, 10**6)
+    assert_same_map(out, library_of(tmp_path / "extraction", others, tmp_path / "fresh", model, 10**6).sprite.parent)
+    shown = {clip.name for clip in renewed.index.clips}
+    found = [row["action"] for row in read_rows(tmp_path / "extraction") if row["clip"] in shown]
+    assert torch.equal(renewed.action_PA, torch.tensor([action for clip in found for action in clip]))
+
+
+def test_a_file_that_is_being_written_is_passed_over_and_left_alone(extraction, tmp_path):
+    out = shutil.copytree(extraction, tmp_path / "out")
+    cut = out / "clips" / "zz-unfinished.parquet"
+    cut.write_bytes(next((out / "clips").glob("*.parquet")).read_bytes()[:-9])
+    assert list(read_rows(out)) == list(read_rows(extraction)) and cut.is_file()
+    remove_unfinished(out)
+    assert list(read_rows(out)) == list(read_rows(extraction)) and not cut.exists()
+
+
+def test_files_that_cannot_be_read_just_now_are_not_taken_for_unfinished(extraction, tmp_path, monkeypatch):
+    def fail(path):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    out = shutil.copytree(extraction, tmp_path / "out")
+    before = sorted((out / "clips").iterdir())
+    with monkeypatch.context() as patched:
+        patched.setattr(pq, "read_metadata", fail)
+        for work in (remove_unfinished, lambda home: list(read_rows(home))):
+            with pytest.raises(OSError, match="Too many open files"):
+                work(out)
+    assert sorted((out / "clips").iterdir()) == before
+
+
+def test_too_few_points_are_refused_before_anything_is_extracted(videos, model, tmp_path, capsys):
+    where = ["--out", str(tmp_path / "out"), "--library", str(tmp_path / "map"), "--model", str(model)]
+    assert main(["extract", str(videos), *where, "--points", "3"]) == USAGE
+    assert "3 points came; a map needs" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_videos_that_are_gone_or_changed_are_named(extraction, videos, model, tmp_path):

@@ -56,9 +56,10 @@ def extract_here(videos: Path, out: Path, model: Path, what: LibraryConfig, clip
         write_rows(out, f"rows-{start:03d}", rows)
 
 
-def film_clips(home: Path, clips: int) -> None:
+def film_clips(home: Path, clips: int, seed: int = 0) -> None:
     """Noise that glides, each clip at a pace of its own."""
-    generator = torch.Generator().manual_seed(0)
+    home.mkdir(exist_ok=True)
+    generator = torch.Generator().manual_seed(seed)
     for i in range(clips):
         still = torch.rand(1, 3, 40, 40, generator=generator)
         write_clip(home / f"clip-{i}.mp4", torch.cat([still.roll((i - 3) * t, dims=-1) for t in range(8)]), 6)

@@ -44,7 +44,8 @@ def test_what_was_drawn_for_nothing_is_not_taken_for_something_else():
     batches = DrawnAhead(Numbers(), ahead=True)
     batches.draw(3, PART, (4, PART))
     assert batches.draw(9, PART, (10, PART)) == 9
-    assert batches.draw(10, Share(1, 2), None) == 10 and batches.source.drawn[-1] == (10, True)
+    assert batches.draw(10, Share(1, 2), None) == 10
+    assert (10, True) in batches.source.drawn  # the other thread may still be at its own
 
 
 def test_an_error_comes_where_the_part_is_asked_for():

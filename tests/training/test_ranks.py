@@ -161,6 +161,22 @@ def test_every_stage_takes_passes(tmp_path, stage):
     assert told.isfinite().all() and (told > 0).all()
 
 
+@pytest.mark.parametrize("stage", ["encoder", "discrete", "sampler"])
+def test_running_statistics_move_by_steps_and_not_by_passes(tmp_path, stage):
+    """Here each pass has about what the whole batch has; at full pace, four would move four times as far."""
+    moved = {}
+    for passes in (1, 4):
+        run, model = build(tmp_path / str(passes), stage, passes=passes)
+        buffers = {name: x for name, x in model.named_buffers() if name.endswith(("std", "std_A", "idle_K", "use_K"))}
+        before = {name: x.clone() for name, x in buffers.items()}
+        curve(run, 2)
+        moved[passes] = {name: (x - before[name]).abs().max() for name, x in buffers.items() if x.isfinite().all()}
+    known = {name: far for name, far in moved[1].items() if far > 0}
+    assert known
+    for name, far in known.items():
+        assert 0.5 * far < moved[4][name] < 2 * far, name
+
+
 def test_a_rows_chance_is_its_own_however_a_batch_is_cut(monkeypatch):
     def drawn(count: int) -> torch.Tensor:
         """A batch of 8 clips, sources on top of targets, drawn by so many shares one after another."""

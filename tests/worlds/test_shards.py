@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import tarfile
 
 import av
@@ -160,7 +161,7 @@ def test_shards_too_coarse_for_a_model_are_refused(shards, rate, size):
 def test_a_damaged_shard_is_named(folder, tmp_path):
     write_shards(folder, tmp_path, CONFIG)
     for shard in tmp_path.glob("*.tar"):
-        shard.write_bytes(shard.read_bytes()[:600])
+        shard.write_bytes(shard.read_bytes()[:600] + bytes(shard.stat().st_size - 600))
     world = ClipWorld(tmp_path, "train", 6.0, 32)
     with pytest.raises(VideoError, match=r"clip \d.mp4 in train-00000\d.tar: a packed video"):
         world.draw(4, 4, torch.Generator().manual_seed(0))
@@ -169,10 +170,38 @@ def test_a_damaged_shard_is_named(folder, tmp_path):
         ClipWorld(tmp_path, "train", 6.0, 32)
 
 
+@pytest.mark.parametrize("end", [None, 0, 600, 9000])
+def test_a_shard_that_is_missing_or_cut_is_named_at_once_and_made_anew(folder, shards, tmp_path, end):
+    out = tmp_path / "out"
+    shutil.copytree(shards, out)
+    shard = out / "train-000001.tar"
+    whole, index = shard.read_bytes(), (out / "index.parquet").read_bytes()
+    shard.unlink() if end is None else shard.write_bytes(whole[:end])
+    with pytest.raises(
+        ValueError, match=r"does not hold whole shards: train-000001.tar (is missing|has only \d+ bytes)"
+    ):
+        ClipWorld(out, "train", 6.0, 32)
+    write_shards(folder, out, ShardConfig(footage=FOOTAGE, clips=3))
+    assert shard.read_bytes() == whole and (out / "index.parquet").read_bytes() == index
+
+
+def test_what_a_killed_run_left_is_removed_and_what_others_made_is_not(folder, shards, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(shards, out)
+    (out / ".train-000001.tar.a1b2").write_bytes(b"half")
+    write_shards(folder, out, ShardConfig(footage=FOOTAGE, clips=3))
+    assert {p.name for p in out.iterdir()} == {p.name for p in shards.iterdir()}
+    (out / "shards.json").unlink()
+    with pytest.raises(ValueError, match=r"train-000000.tar, which was not made by"):
+        write_shards(folder, out, ShardConfig(footage=FOOTAGE, clips=3))
+    assert not (out / "shards.json").exists()
+
+
 def test_shards_of_the_shell_train(folder, tmp_path, capsys):
     out = str(tmp_path / "shards")
     assert main(["shards", str(folder), "--out", out, "--clips", "4", "--quiet"]) == 0
-    assert json.loads(capsys.readouterr().out)["clips"] == VIDEOS
+    told = capsys.readouterr()
+    assert json.loads(told.out)["clips"] == VIDEOS and "left out broken.mp4: " in told.err
     with tarfile.open(tmp_path / "shards" / "train-000000.tar") as tar:
         assert [name.split(".")[1] for name in tar.getnames()] == ["mp4", "json"] * 4
     run = ["train", "encoder", "--data", out, "--out", str(tmp_path / "run"), "--steps", "2", "--quiet"]

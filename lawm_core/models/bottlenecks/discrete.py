@@ -10,6 +10,7 @@ from torch import Generator, Tensor, nn
 
 from lawm_core.models.bottlenecks.base import BottleneckOutput, between
 from lawm_core.runtime import from_first_rank, sum_over_ranks, whole_batch
+from lawm_core.shares import pace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,8 +110,8 @@ class DiscreteBottleneck(nn.Module):
         total_KA = sum_over_ranks(torch.zeros_like(self.code_KA).index_add_(0, index_X, raw_XA))
         rate_K1 = 1 - self.config.memory ** count_K[:, None]
         self.code_KA.lerp_(total_KA / count_K.clamp_min(1)[:, None], rate_K1)
-        self.use_K.lerp_(count_K / count_K.sum(), 0.01)
-        self.idle_K[:reach] += 1
+        self.use_K.lerp_(count_K / count_K.sum(), 0.01 * pace())
+        self.idle_K[:reach] += pace()
         self.idle_K.masked_fill_(count_K > 0, 0.0)
 
     def dead_K(self) -> Tensor:
