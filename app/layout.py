@@ -21,7 +21,7 @@ from app.tabs.compose import build_compose_tab, wire_compose_tab
 from app.tabs.drive import build_drive_tab, wire_drive_tab
 from app.tabs.endpoints import build_endpoints
 from app.tabs.link import wire_link
-from app.tabs.selection import ELSEWHERE, Selection, build_dials, build_sides
+from app.tabs.selection import ELSEWHERE, PRIVATE, Selection, build_dials, build_sides
 from app.tabs.transfer import build_transfer_tab, wire_transfer_tab
 from app.views import View
 
@@ -60,6 +60,7 @@ def build_page(
         selection = Selection(message=message, family=family, capacity=capacity, run=run, source=source, target=target)
 
         run_transfer = wire_transfer_tab(transfer, selection, studio)
+        run.click(None, None, tabs, js="() => 'transfer'", **PRIVATE)  # where its result is
         if action_map:
             wire_map_tab(action_map, tabs, selection, studio)
         recorded = wire_drive_tab(drive, compose.script, tabs, selection, studio) if drive else None

@@ -4,3 +4,23 @@ document.addEventListener("keyup", (event) => {
   if (!event.target.matches("#capacity input[type=range]") || !moved.includes(event.key)) return;
   event.target.dispatchEvent(new PointerEvent("pointerup", { bubbles: true }));
 });
+
+// A number beyond its limits becomes the nearest one within, before Gradio sees it: it would refuse, and say of no field.
+// One too small may be the beginning of a larger one, so it waits for the end of typing.
+function clamp(input, low) {
+  const value = Math.max(low, Math.min(input.max === "" ? Infinity : Number(input.max), Number(input.value)));
+  const moved = input.value !== "" && value !== Number(input.value);
+  if (moved) input.value = value;
+  return moved;
+}
+const numbers = (act) => (event) => { if (event.target instanceof HTMLInputElement && event.target.type === "number") act(event.target, event); };
+const end = numbers((input) => {
+  if (clamp(input, input.min === "" ? -Infinity : Number(input.min))) input.dispatchEvent(new Event("input", { bubbles: true }));
+});
+document.addEventListener("input", numbers((input) => clamp(input, -Infinity)), true);
+document.addEventListener("blur", end, true);
+document.addEventListener("keydown", numbers((input, event) => {
+  if (event.key !== "Enter") return;
+  end(event);
+  if (input.closest("#capacity")) input.blur(); // to Gradio's slider, only leaving it is an end
+}), true);

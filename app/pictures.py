@@ -34,7 +34,8 @@ def to_bytes(frame: Tensor) -> Tensor:
 
 
 def from_bytes(byte: Tensor) -> Tensor:
-    """The way back, exact for what came from a video."""
+    """The way back, exact for what came from a video. What is a picture in [0, 1] already would come out black."""
+    assert byte.dtype == torch.uint8, f"{byte.dtype} is not of bytes"
     return byte.float() / 255
 
 

@@ -27,7 +27,7 @@ from app.cache import ByteCache
 from app.driving import DrivingSchool
 from app.gallery import Gallery, read_gallery
 from app.pictures import draw_sheet, spread_frames
-from app.views import Shown, View, draw_lane, draw_result, effect, look_taken
+from app.views import Shown, View, draw_lane, draw_result, effect, is_still, look_taken
 
 FRAMES, FEWEST_FRAMES, MOST_FRAMES = 16, 2, 32  # of a clip: usual, least, most
 THUMB_PIXELS, THUMB_FRAMES = 96, 6
@@ -282,12 +282,14 @@ class Studio:
     def warnings(self, view: View) -> list[str]:
         """What a careful reader of a result should know, in sentences; nothing where there is nothing to warn of."""
         said = []
-        if view.result.scores.get("prediction_gain", 1.0) < LITTLE_GAIN:
+        if is_still(view):
+            said.append("Almost nothing moves in the source: its actions say that all stays as it is.")
+        elif view.result.scores.get("prediction_gain", 1.0) < LITTLE_GAIN:
             said.append("The actions explain hardly anything of the source, so there is little to transfer.")
         if (taken := look_taken(view)) > MUCH_LOOK:
             said.append(
-                f"The transfer takes on the source's colours ({taken:.0%} of the way): its actions carry appearance "
-                "as well as motion. Less capacity helps."
+                f"The transfer takes on the source's colours ({100 * taken:.0f} % of the way): here its actions carry "
+                "appearance as well as motion. Less capacity helps."
             )
         if self.atlas and view.source is not None and self._oddity(view) > ODD:
             said.append(

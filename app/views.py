@@ -11,6 +11,7 @@ import lawm_core as lawm
 from app.pictures import SHEET_COLUMNS, draw_sheet
 
 TILE_PIXELS = 256  # a frame's side on the page
+STILL = 0.002  # mean change of a pixel from frame to frame below which a clip stands still
 LANES = {
     "source": "Source",
     "target": "Target, as it really went on",
@@ -127,6 +128,12 @@ def draw_sweep(views: Sequence[View], names: Sequence[str]) -> Shown:
 def effect(frame_TCHW: Tensor, control_TCHW: Tensor) -> tuple[float, ...]:
     """Mean absolute difference between a result and its control, frame by frame: where in time the actions act."""
     return tuple((frame_TCHW - control_TCHW).abs().mean(dim=(1, 2, 3)).tolist())
+
+
+def is_still(view: View) -> bool:
+    """Whether next to nothing changes in the source from frame to frame: then there is no change to be explained."""
+    frame_TCHW = view.source.frame_TCHW if view.source else None
+    return frame_TCHW is not None and (frame_TCHW[1:] - frame_TCHW[:-1]).abs().mean().item() < STILL
 
 
 def look_taken(view: View) -> float:

@@ -141,7 +141,8 @@ find(".map-previous").addEventListener("click", () => choose((current() - 1 + co
 find(".map-next").addEventListener("click", () => choose((current() + 1) % count));
 find(".map-point").addEventListener("change", (event) => {
   const point = Number(event.target.value);
-  if (Number.isInteger(point) && point >= 0 && point < count) choose(point);
+  if (event.target.value !== "" && Number.isInteger(point) && point >= 0 && point < count) choose(point);
+  else event.target.value = current() < 0 ? "" : current();
 });
 find(".map-near").addEventListener("click", () => {
   const near = [current(), ...(value().neighbours || [])].filter((p) => p >= 0);

@@ -27,7 +27,7 @@ function button(item) {
   pictures.setAttribute("aria-hidden", "true");
   const title = document.createElement("span");
   title.className = "choice-title";
-  title.textContent = item.title;
+  title.textContent = node.title = item.title;
   node.append(pictures, title);
   node.addEventListener("click", () => {
     props.value = { ...props.value, chosen: item.key };

@@ -3,7 +3,8 @@ const find = (selector) => root.querySelector(selector);
 const pad = find(".drive-pad"), count = find(".drive-count");
 const PATIENCE = 4000; // milliseconds that an answer may take before keys are heard again
 const held = new Map(); // what is pressed: a key, a button or a stick; how far; whether it was asked for; whether once is enough
-let shown = null, waiting = 0, times = [];
+const PAUSE = 2000; // milliseconds without a frame after which a rate starts anew
+let shown = null, waiting = 0, undos = 0, times = [];
 
 // ---- pictures ---------------------------------------------------------------------------------------------------
 
@@ -31,10 +32,19 @@ function told() {
   return action.map((value, i) => Math.max(-robot().limits[i], Math.min(robot().limits[i], value)));
 }
 
+const busy = () => waiting && performance.now() - waiting < PATIENCE;
+
 function pump() {
   readSticks();
-  if (!shown || !held.size || shown.steps >= shown.most) return;
-  if (waiting && performance.now() - waiting < PATIENCE) return;
+  if (!shown || busy()) return;
+  if (undos && shown.steps) {
+    undos -= 1;
+    waiting = performance.now();
+    trigger("undo", { drive: shown.drive });
+    return;
+  }
+  undos = 0;
+  if (!held.size || shown.steps >= shown.most) return;
   waiting = performance.now();
   trigger("input", { told: told(), drive: shown.drive });
   for (const [name, press] of held) { press.asked = true; if (press.once) held.delete(name); }
@@ -52,10 +62,10 @@ function release(name) {
   else held.delete(name);
 }
 
+// One that is asked for while a step is on its way comes after it.
 function undo() {
-  if (!shown || !shown.steps || waiting) return;
-  waiting = performance.now();
-  trigger("undo", { drive: shown.drive });
+  undos += 1;
+  pump();
 }
 
 // A gamepad's sticks, where one is plugged in: its axes are the robot's first numbers, in the order of its keys.
@@ -105,7 +115,7 @@ find(".drive-undo").addEventListener("click", undo);
 // ---- value ------------------------------------------------------------------------------------------------------
 
 function tellRate(fresh) {
-  if (fresh) times = [];
+  if (fresh || performance.now() - times[times.length - 1] > PAUSE) times = [];
   times = [...times, performance.now()].slice(-12);
   const seconds = (times[times.length - 1] - times[0]) / 1000;
   return times.length > 3 && seconds > 0 ? ` · ${((times.length - 1) / seconds).toFixed(1)} frames a second` : "";
@@ -116,7 +126,7 @@ async function render() {
   root.classList.toggle("empty", !value);
   if (!value) return;
   const fresh = !shown || shown.drive !== value.drive, moved = fresh || shown.steps !== value.steps;
-  if (fresh || shown.robot !== value.robot) { shown = value; held.clear(); buildPad(); }
+  if (fresh || shown.robot !== value.robot) { shown = value; held.clear(); undos = 0; buildPad(); }
   shown = value;
   await Promise.all([paint("model", value.model), paint("truth", value.truth)]);
   find("[data-lane=model] .tag").textContent = value.steps ? "predicted" : "given";
@@ -126,6 +136,7 @@ async function render() {
   root.dataset.steps = value.steps;
   root.dataset.drive = value.drive;
   waiting = 0;
+  if (fresh && document.activeElement?.matches("#begin-drive")) root.focus({ preventScroll: true }); // keys drive at once
   pump();
 }
 

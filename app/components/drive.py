@@ -72,11 +72,11 @@ def drive_value(drive: Drive | None, number: str = "") -> dict | None:
         "robot": drive.robot,
         "steps": len(drive.told),
         "most": MOST_STEPS,
-        "model": picture(drive.frames[-1]),
-        "truth": picture(drive.truth[-1]) if drive.truth else None,
+        "model": picture(from_bytes(drive.frames[-1])),
+        "truth": picture(from_bytes(drive.truth[-1])) if drive.truth else None,
     }
 
 
-def picture(byte_CHW: torch.Tensor) -> str:
-    """One frame for the browser."""
-    return data_uri(draw_sheet(from_bytes(byte_CHW)[None], PIXELS, columns=1))
+def picture(frame_CHW: torch.Tensor) -> str:
+    """One frame, in [0, 1], for the browser."""
+    return data_uri(draw_sheet(frame_CHW[None], PIXELS, columns=1))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import gradio as gr
 
 from app.components import build_piece
-from app.views import View
+from app.views import View, is_still
 
 
 def build_facts(view: View | None, warnings: Sequence[str], elem_id: str) -> gr.HTML:
@@ -44,9 +44,9 @@ def score_lines(view: View) -> list[dict]:
     return [
         {
             "name": "Source explained",
-            "figure": percent(gain),
+            "figure": "–" if is_still(view) else percent(gain),
             "text": "How much of the source's own change its actions predict. 100 % is perfect, 0 % no better than a "
-            "still picture, below 0 worse.",
+            "still picture, below 0 worse; a source that stands still has none.",
         },
         {
             "name": "Effect on the target",

@@ -3,8 +3,10 @@ const list = element.querySelector(".nav");
 const OPENED = { "action-map": "apply", capacity: "expand" };
 let open = null;
 
-function show(key, told) {
+// Each view that was opened is a step that the browser's Back takes back.
+function show(key, told, back = false) {
   if (key === open || !props.tabs.some((tab) => tab.key === key)) return;
+  if (!back) history[open === null ? "replaceState" : "pushState"]({ ...history.state, tab: key }, "");
   open = key;
   for (const button of list.children) {
     const chosen = button.dataset.key === key;
@@ -34,5 +36,6 @@ list.addEventListener("keydown", (event) => {
   next.click();
   event.preventDefault();
 });
+window.addEventListener("popstate", (event) => { if (event.state?.tab) show(event.state.tab, true, true); });
 watch("value", () => show(props.value, true));
 show(props.value, false);

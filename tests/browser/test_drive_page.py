@@ -53,6 +53,21 @@ def picture(page, lane: str) -> str:
     return page.evaluate(f"document.querySelector('#drive [data-lane={lane}] canvas').toDataURL()")
 
 
+def spread(page, selector: str) -> list[float]:
+    """How much the pixels of each picture differ: of a black one, not at all."""
+    return page.evaluate(
+        """async (selector) => Promise.all([...document.querySelectorAll(selector)].map(async (picture) => {
+          await picture.decode();
+          const canvas = new OffscreenCanvas(16, 16).getContext("2d");
+          canvas.drawImage(picture, 0, 0, 16, 16);
+          const level = canvas.getImageData(0, 0, 16, 16).data.filter((_, i) => i % 4 < 3);
+          const mean = level.reduce((sum, one) => sum + one, 0) / level.length;
+          return Math.sqrt(level.reduce((sum, one) => sum + (one - mean) ** 2, 0) / level.length);
+        }))""",
+        selector,
+    )
+
+
 def test_ten_steps_with_keys_and_back(open_drive):
     page = open_drive("rover")
     first = picture(page, "truth")
@@ -84,10 +99,12 @@ def test_a_plan_to_a_goal_and_doing_it(open_drive):
     expect(page.locator("#run-plan")).to_be_disabled()
     page.click("#take-goal")
     expect(page.locator("#plan .plan-goal-picture")).to_have_attribute("src", re.compile("^data:image"))
+    assert min(spread(page, "#plan .plan-goal-picture")) > 10
     page.click("#run-plan")
     page.wait_for_selector('#plan .plan[data-iteration="6"]')
     expect(page.locator("#plan .plan-said")).to_contain_text("6 of 6 iterations")
     assert page.locator("#plan .plan-ends img").count() == 5 and page.locator("#plan .plan-steps tr").count() == 4
+    assert min(spread(page, "#plan .plan-ends img")) > 10
     expect(page.locator("#do-plan")).to_be_enabled()
     page.click("#do-plan")
     wait_for_steps(page, 3)
@@ -103,6 +120,7 @@ def test_a_picture_of_ones_own_is_a_goal(open_drive, tmp_path):
     expect(page.locator("#message")).to_contain_text("words.png is not a readable picture")
     page.set_input_files("#goal-tools input[type=file]", tmp_path / "red <b>wall.png")
     expect(page.locator("#plan .plan-said")).to_contain_text("wall.png")
+    assert min(spread(page, "#plan .plan-goal-picture")) > 100  # one channel full, two empty
     expect(page.locator("#run-plan")).to_be_enabled()
 
 
