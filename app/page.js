@@ -24,3 +24,24 @@ document.addEventListener("keydown", numbers((input, event) => {
   end(event);
   if (input.closest("#capacity")) input.blur(); // to Gradio's slider, only leaving it is an end
 }), true);
+
+// Who chooses a clip while the lanes are out of sight is told that something happens, and taken there.
+const chip = document.createElement("div"), way = Object.assign(document.createElement("button"), { type: "button" });
+const lanes = () => document.querySelector("#lanes");
+const inSight = () => { const box = lanes().getBoundingClientRect(); return box.bottom > 120 && box.top < innerHeight - 120; };
+const tellWay = (text, ready) => { way.textContent = text; way.disabled = !ready; chip.classList.toggle("shown", Boolean(text)); };
+chip.className = "chip";
+chip.setAttribute("aria-live", "polite");
+chip.append(way);
+document.body.append(chip);
+document.addEventListener("wished", () => { if (lanes()?.offsetParent && !inSight()) tellWay("Working…", false); });
+document.addEventListener("answered", (event) => {
+  if (chip.classList.contains("shown") && event.target.closest("#lanes")) inSight() ? tellWay("") : tellWay("See the result ↑", true);
+});
+document.addEventListener("refused", () => tellWay(""));
+document.addEventListener("scroll", () => { if (chip.classList.contains("shown") && (!lanes()?.offsetParent || inSight())) tellWay(""); }, { passive: true });
+way.addEventListener("click", () => {
+  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  lanes().scrollIntoView({ block: "center", behavior: calm ? "auto" : "smooth" });
+  tellWay("");
+});

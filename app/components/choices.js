@@ -33,6 +33,7 @@ function button(item) {
     props.value = { ...props.value, chosen: item.key };
     render();
     trigger("select", { key: item.key });
+    list.dispatchEvent(new CustomEvent("wished", { bubbles: true }));
   });
   return node;
 }

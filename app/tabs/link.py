@@ -122,5 +122,5 @@ def wire_link(
         on = [map_value(selected=wish.point) if wish.point is not None else gr.skip()] if on_map else []
         return asked, tab, *places, *on
 
-    opened = page.load(open_link, None, outputs, show_progress="hidden", **PRIVATE)
-    run.after(opened, linked, allows=bool)
+    page.load(open_link, None, outputs, show_progress="hidden", **PRIVATE)
+    run.on([linked.change])  # and nothing is asked for by a page that is opened without a link

@@ -14,6 +14,7 @@ import torch
 import lawm_core as lawm
 from app import atlas, cache, gallery, pictures, studio, views
 from app.cache import ByteCache
+from app.components import facts
 from app.gallery import read_gallery
 from app.studio import FRAMES, Piece, Studio
 
@@ -260,6 +261,10 @@ def test_a_careful_reader_is_warned(desk, folder):
 
     assert any("hardly anything" in said for said in with_scores(0.0))
     assert not any("hardly anything" in said for said in with_scores(0.5))
+    still = dataclasses.replace(view.source, frame_TCHW=view.source.frame_TCHW[:1].expand(4, -1, -1, -1))
+    assert any("nothing moves" in said for said in desk.warnings(dataclasses.replace(view, source=still)))
+    assert facts.score_lines(dataclasses.replace(view, source=still))[0]["figure"] == "–"
+    assert "%" in facts.score_lines(view)[0]["figure"]
     bright, dark = torch.full((4, 3, SIDE, SIDE), 0.9), torch.full((4, 3, SIDE, SIDE), 0.1)
     leaky = dataclasses.replace(view.result, frame_TCHW=bright, control_TCHW=dark)
     source = dataclasses.replace(view.source, frame_TCHW=bright)

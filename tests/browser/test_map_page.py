@@ -1,7 +1,7 @@
 """The action map, done by a browser: hover, click, lasso, keys, layers and a new layout."""
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.browser
 
@@ -98,6 +98,18 @@ def test_keys_alone_walk_through_the_points(page):
     page.keyboard.press("Enter")
     wait_for_preview(page, old)
     assert page.inner_text("#selected-action b").startswith("mean of ")
+
+
+def test_the_box_takes_points_that_there_are(page):
+    old, point = choose(page, 5), page.locator("#action-map .map-point")
+    for nonsense in ("2.5", ""):
+        point.fill(nonsense)
+        point.press("Enter")
+        expect(point).to_have_value("5")
+    point.fill("999999")
+    point.press("Enter")
+    wait_for_preview(page, old)
+    expect(point).to_have_value(point.get_attribute("max"))
 
 
 def test_a_lasso_gives_the_mean_of_its_members(page):

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 import torch
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 import lawm_core as lawm
 from benchmarks.serving import ROOT
@@ -112,6 +112,53 @@ def test_another_source_and_target_give_another_result(open_page):
     press(page, "End")
     assert picture(page, "transfer") != before
     assert page.locator("#pairs .choice[aria-pressed=true]").count() <= 1
+
+
+def test_a_number_beyond_its_limits_becomes_the_nearest_within(open_page):
+    page = open_page()
+    old = result_key(page)
+    frames = page.locator("#source-frames input")
+    for typed, key, kept in (("1", "Tab", "2"), ("500", "Enter", "32")):
+        frames.fill(typed)
+        frames.press(key)
+        wait_for_new_result(page, old)
+        assert frames.input_value() == kept
+        old = result_key(page)
+    capacity = page.locator("#capacity input[type=number]")
+    for typed, said in (("0.3", "capacity 0.30"), ("7", "capacity 1.00")):
+        capacity.fill(typed)
+        capacity.press("Enter")
+        wait_for_new_result(page, old)
+        assert said in page.inner_text("#facts .used")
+        old = result_key(page)
+    assert page.locator(".toast-body").all_inner_texts() == []
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_who_chooses_out_of_sight_of_the_result_is_taken_to_it(open_page, width):
+    page = open_page(width=width)
+    old, way = result_key(page), page.locator(".chip button")
+    other_choice(page, "target")
+    expect(way).to_have_text("See the result ↑")
+    assert result_key(page) != old
+    way.click()
+    expect(page.locator("#lanes .play")).to_be_in_viewport()
+    expect(way).not_to_be_visible()
+
+
+def test_transfer_opens_its_result_and_back_leaves_it(open_page):
+    page = open_page()
+    shown = lambda: page.locator(".pane.shown").get_attribute("id")
+    for tab in ("About", "Compose"):
+        page.get_by_role("tab", name=tab).click()
+    page.click("#run-transfer")
+    page.wait_for_selector("#pane-transfer.shown")
+    for pane in ("pane-compose", "pane-about", "pane-transfer"):
+        page.go_back()
+        page.wait_for_selector(f"#{pane}.shown")
+        assert shown() == pane
+    page.go_forward()
+    page.wait_for_selector("#pane-about.shown")
 
 
 def test_a_pair_fills_both_sides_and_runs(open_page):
