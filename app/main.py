@@ -25,7 +25,8 @@ from app.door import UPLOAD_BYTES, Door, fetch_no_addresses  # noqa: E402
 from app.figures import read_curves  # noqa: E402
 from app.heap import keep_few_heaps, start_trimming  # noqa: E402
 from app.layout import KEEP_SECONDS, NAME, build_page, read_look  # noqa: E402
-from app.studio import Piece, Studio  # noqa: E402
+from app.piece import Piece  # noqa: E402
+from app.studio import Studio  # noqa: E402
 from app.sweeper import Sweeper  # noqa: E402
 from app.views import View  # noqa: E402
 from app.visitors import remember_states_alone  # noqa: E402

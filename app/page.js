@@ -35,10 +35,11 @@ chip.setAttribute("aria-live", "polite");
 chip.append(way);
 document.body.append(chip);
 document.addEventListener("wished", () => { if (lanes()?.offsetParent && !inSight()) tellWay("Working…", false); });
-document.addEventListener("answered", (event) => {
-  if (chip.classList.contains("shown") && event.target.closest("#lanes")) inSight() ? tellWay("") : tellWay("See the result ↑", true);
-});
-document.addEventListener("refused", () => tellWay(""));
+document.addEventListener("answered", () => requestAnimationFrame(() => {
+  if (!chip.classList.contains("shown")) return;
+  const refused = document.querySelector("#message .message.shown");
+  refused || inSight() ? tellWay("") : tellWay("See the result ↑", true);
+}));
 document.addEventListener("scroll", () => { if (chip.classList.contains("shown") && (!lanes()?.offsetParent || inSight())) tellWay(""); }, { passive: true });
 way.addEventListener("click", () => {
   const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;

@@ -19,7 +19,7 @@ from app.main import read_options
 from lawm_core import model
 from lawm_core.cli import build_parser
 from lawm_core.training import recipes
-from tests.test_house import ROOT, commands_in, demand_command
+from tests.test_house import ROOT, commands_in, have_command
 
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
 COMMANDS = [(name, command) for name, text in PAGES.items() for command in commands_in(text)]
@@ -62,7 +62,7 @@ def test_every_link_and_path_on_a_page_exists(name):
 
 @pytest.mark.parametrize(("name", "command"), COMMANDS)
 def test_every_command_on_a_page_is_one_we_have(name, command):
-    demand_command(command)
+    assert have_command(command)
 
 
 @pytest.mark.parametrize("name", PAGES)

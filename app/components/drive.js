@@ -62,8 +62,9 @@ function release(name) {
   else held.delete(name);
 }
 
-// One that is asked for while a step is on its way comes after it.
-function undo() {
+// One that is asked for while a step is on its way comes after it; a key that is held asks again after each answer.
+function undo(again) {
+  if (again && (undos || busy())) return;
   undos += 1;
   pump();
 }
@@ -98,7 +99,7 @@ function buildPad() {
 
 root.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input")) return;
-  if (event.key === "Backspace") undo();
+  if (event.key === "Backspace") undo(event.repeat);
   else {
     const deed = shown && robot().deeds.find((one) => one.key && one.key.toLowerCase() === event.key.toLowerCase());
     if (!deed) return;
@@ -110,7 +111,7 @@ root.addEventListener("keyup", (event) => {
   release(event.key.toLowerCase());
 });
 root.addEventListener("focusout", (event) => { if (!root.contains(event.relatedTarget)) held.clear(); });
-find(".drive-undo").addEventListener("click", undo);
+find(".drive-undo").addEventListener("click", () => undo(false));
 
 // ---- value ------------------------------------------------------------------------------------------------------
 

@@ -136,7 +136,6 @@ async function loadPicture(lane) {
 async function render() {
   const value = props.value;
   root.classList.toggle("empty", !value);
-  if (value) root.dispatchEvent(new CustomEvent("answered", { bubbles: true }));
   if (!value || (shown && shown.key === value.key)) return;
   const turn = ++opened;
   const lanes = await Promise.all(value.lanes.map(loadPicture));

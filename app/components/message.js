@@ -5,7 +5,6 @@ function render() {
   area.querySelector("p").textContent = text;
   area.querySelector(".message-sign").hidden = !text;
   area.classList.toggle("shown", Boolean(text));
-  if (text) area.dispatchEvent(new CustomEvent("refused", { bubbles: true }));
 }
 
 watch("value", render);

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gradio as gr
 
-from app.studio import FRAMES, Studio
+from app.piece import FRAMES
+from app.studio import Studio
 
 TEXT = """
 ### What happens here

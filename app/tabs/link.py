@@ -10,7 +10,8 @@ import gradio as gr
 from app.components.action_map import map_value
 from app.components.choices import choice_value
 from app.components.tabs import VIEWS
-from app.studio import FEWEST_FRAMES, FRAMES, MOST_FRAMES, Studio
+from app.piece import FEWEST_FRAMES, FRAMES, MOST_FRAMES
+from app.studio import Studio
 from app.tabs.action_map import MapParts
 from app.tabs.selection import PRIVATE, Selection
 from app.tabs.transfer import TransferRun

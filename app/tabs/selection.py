@@ -13,7 +13,8 @@ from app.components.choices import Choice, build_choices, choice_value, chosen_k
 from app.components.message import message_value
 from app.gallery import GalleryPair
 from app.pictures import data_uri
-from app.studio import FEWEST_FRAMES, FRAMES, MOST_FRAMES, Piece, Studio
+from app.piece import FEWEST_FRAMES, FRAMES, MOST_FRAMES, Piece
+from app.studio import Studio
 
 UPLOAD = "upload"  # the key of an uploaded video among the choices
 FILE_TYPES = [".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".gif", ".ts", ".mpg", ".3gp"]

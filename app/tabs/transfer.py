@@ -17,6 +17,8 @@ from app.studio import Export, Studio
 from app.tabs.selection import PRIVATE, Selection, chosen_piece, name_upload, refused, result_queue, tell
 from app.views import View
 
+ANSWERED = "() => document.dispatchEvent(new CustomEvent('answered'))"  # for page.js, whether the answer is a new one
+
 
 @dataclass(frozen=True, kw_only=True)
 class TransferParts:
@@ -80,7 +82,7 @@ class TransferRun:
 
     def on(self, events: Sequence) -> None:
         """Whenever one of these happens."""
-        self._then_files(gr.on(events, self.transfer, **PRIVATE, **self.running))
+        self._go_on(gr.on(events, self.transfer, **PRIVATE, **self.running))
 
     def after(self, event, told: gr.components.Component, allows: Callable[[object], bool]):
         """Once this has happened, if what it `told` allows it."""
@@ -89,7 +91,7 @@ class TransferRun:
             return self.transfer(*request) if allows(said) else (gr.skip(),) * len(self.running["outputs"])
 
         running = {**self.running, "inputs": [told, *self.running["inputs"]]}
-        return self._then_files(event.then(go_on, **PRIVATE, **running))
+        return self._go_on(event.then(go_on, **PRIVATE, **running))
 
     def whole(self, *request: object) -> tuple:
         """Frames and files in one answer, for scripts."""
@@ -97,7 +99,8 @@ class TransferRun:
         done = isinstance(answer[1], dict) and "key" in answer[1]
         return *answer[:4], *(self.write_files(answer[1]) if done else answer[4:])
 
-    def _then_files(self, event):
+    def _go_on(self, event):
+        event.then(None, js=ANSWERED, **PRIVATE)
         queue = {"concurrency_id": "files", "show_progress": "hidden"}
         return event.then(self.write_files, self.parts.lanes, list(self.parts.downloads), **queue, **PRIVATE)
 

@@ -54,7 +54,8 @@ def in_a_process(out: Path, clips: int) -> dict[str, str]:
 def digests(count: int) -> dict[str, str]:
     """SHA-256 of everything, by a name that begins with its kind."""
     import lawm_core as lawm
-    from app.studio import Piece, Studio
+    from app.piece import Piece
+    from app.studio import Studio
     from lawm_core.evaluation.librarian import build_library
     from lawm_core.evaluation.library import LibraryConfig
 

@@ -12,11 +12,12 @@ import pytest
 import torch
 
 import lawm_core as lawm
-from app import atlas, cache, gallery, pictures, studio, views
+from app import atlas, cache, gallery, pictures, piece, studio, views
 from app.cache import ByteCache
 from app.components import facts
 from app.gallery import read_gallery
-from app.studio import FRAMES, Piece, Studio
+from app.piece import FRAMES, Piece
+from app.studio import Studio
 
 SIDE = 32  # of the tiny model's frames
 
@@ -58,7 +59,7 @@ def desk(tiny_model, folder):
 
 
 def test_studio_and_its_parts_import_no_gradio():
-    for module in (studio, gallery, cache, pictures, views, atlas):
+    for module in (studio, piece, gallery, cache, pictures, views, atlas):
         tree = ast.parse(Path(module.__file__).read_text())
         names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
         names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}

@@ -19,7 +19,8 @@ import torch
 import lawm_core as lawm
 from app import main, zero
 from app.layout import build_page
-from app.studio import Piece, Studio
+from app.piece import Piece
+from app.studio import Studio
 from app.zero import BROKEN, borrow_gpu, is_announced
 from lawm_core.checkpoint import save_model
 from tests.conftest import build_tiny_model
@@ -238,7 +239,7 @@ def GPU(duration):
 START = """
 import sys
 from app import main, zero
-from app.studio import Piece
+from app.piece import Piece
 zero.DEVICE = "cpu"
 def serve(page, studio, options):
     import spaces

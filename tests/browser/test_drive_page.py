@@ -82,6 +82,25 @@ def test_ten_steps_with_keys_and_back(open_drive):
     assert picture(page, "truth") == first
 
 
+def test_keys_drive_right_after_begin_and_back_waits_for_the_step_before_it(open_drive):
+    page = open_drive("arm")
+    page.keyboard.press("w")
+    wait_for_steps(page, 1)
+    page.evaluate(
+        """() => {
+          const tell = (type, key, repeat) =>
+            document.activeElement.dispatchEvent(new KeyboardEvent(type, { key, repeat, bubbles: true }));
+          tell("keydown", "w", false);
+          tell("keydown", "Backspace", false);
+          for (let i = 0; i < 10; i += 1) tell("keydown", "Backspace", true); // a held one waits for answers
+          tell("keyup", "w", false);
+        }"""
+    )
+    wait_for_steps(page, 2)
+    wait_for_steps(page, 1)
+    assert settled(page) == 1
+
+
 def test_a_held_key_goes_on_until_it_is_let_go(open_drive):
     page = open_drive("arm")
     page.focus("#drive .drive")
