@@ -120,7 +120,6 @@ class DrivingSchool:
 
     model: lawm.LatentActionModel
     simulators: Simulators = field(default_factory=Simulators)
-    bf16: bool = True  # half the time a step, and a little less exact
     presents: ByteCache[lawm.Present] = field(default_factory=lambda: ByteCache(PRESENTS_BYTES))
     numbers: Iterator[int] = field(default_factory=count)
     lock: Lock = field(default_factory=Lock)
@@ -135,7 +134,7 @@ class DrivingSchool:
         byte_CHW = to_bytes(frame_CHW)
         with self.lock, torch.inference_mode():
             state_11ND = self.model.encode(from_bytes(byte_CHW)[None, None])
-            first = self.model.begin(state_11ND, robot=robot, family=family, capacity=capacity, bf16=self.bf16)
+            first = self.model.begin(state_11ND, robot=robot, family=family, capacity=capacity)
         return Drive(
             number=next(self.numbers), robot=robot, family=family, capacity=capacity, first=first, frames=(byte_CHW,)
         )

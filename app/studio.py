@@ -166,6 +166,7 @@ class Studio:
             capacity=capacity,
             source=source_reference,
             target=target_reference,
+            **self._computed_on(),
         )
         return self._perform(recipe, source_clip, target_clip, report)
 
@@ -189,8 +190,14 @@ class Studio:
             target=reference,
             script=script,
             actions={name: actions[name] for name in sorted(script.names() & set(actions))},
+            **self._computed_on(),
         )
         return self._perform(recipe, None, clip, progress or (lambda fraction, what: None))
+
+    def _computed_on(self) -> dict[str, str]:
+        """What recipes say about how results are computed; the hardware is unknown where it is borrowed."""
+        hardware = "" if self.elsewhere else lawm.describe_hardware(self.model.device)
+        return {"precision": self.model.precision, "hardware": hardware}
 
     def _perform(self, recipe: lawm.Recipe, source: lawm.Clip | None, target: lawm.Clip, report: Progress) -> View:
         key = hashlib.sha256(recipe.to_json().encode()).hexdigest()[:16]

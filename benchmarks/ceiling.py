@@ -62,9 +62,9 @@ def wait(device: torch.device) -> None:
 
 
 @torch.inference_mode()
-def matrix_rate(device: torch.device, dtype: torch.dtype = torch.bfloat16, rounds: int = 3) -> float:
+def matrix_rate(device: torch.device, precision: str, rounds: int = 3) -> float:
     """Operations a second of the fastest of several plain matrix products, in this very process."""
-    best = 0.0
+    best, dtype = 0.0, torch.bfloat16 if precision == "bf16" else torch.float32
     for rows, inner, columns in (*SHAPES, LARGE) if device.type == "cuda" else SHAPES:
         a = torch.randn(rows, inner, device=device).to(dtype)
         b = torch.randn(columns, inner, device=device).to(dtype)

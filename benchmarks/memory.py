@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.rollout import build_world_model, inputs
 from benchmarks.telling import tell
-from lawm_core.runtime import autocast, pick_device
+from lawm_core.runtime import autocast, pick_device, pick_precision
 
 WAYS = ("rollout", "one pass")
 
@@ -38,7 +38,7 @@ def measure(way: str, horizon: int, layers: int, width: int, tokens: int, device
     device = pick_device(device_name)
     world_model = build_world_model(tokens, width, layers, horizon).to(device)
     state_B1ND, action_BUA, capacity_B = inputs(world_model, horizon, device)
-    with autocast(device):
+    with autocast(device, pick_precision("auto", device)):
         world_model.rollout(state_B1ND, action_BUA[:, :2], capacity_B)  # what the first call alone needs
         before = peak(device)
         if way == "rollout":

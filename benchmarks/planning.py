@@ -71,7 +71,7 @@ def main() -> None:
     width = model.member(None).config.bottleneck.action_width
     search = lawm.free_search(torch.ones(width), options.steps)
     config = lawm.CemConfig(samples=options.samples, iterations=options.iterations)
-    present = model.begin(state_1CND, action_1cA, bf16=False)
+    present = model.begin(state_1CND, action_1cA)
     memory = {}
     for cap in CAPS:  # the smallest first: the most a process ever took never falls
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -5,7 +5,7 @@
 
 A rollout that feeds each frame once, against one that sends its whole past through the network again for each new
 frame, as V-JEPA 2-AC's planner does; both compiled. The sizes are V-JEPA 2-AC's unless a model is named. Same weights,
-same run, in bf16; that both predict the same is checked in float32, at few layers.
+same run; that both predict the same is checked in float32, at few layers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from lawm_core.checkpoint import load_model
 from lawm_core.models.blocks import BlockConfig, compile_blocks
 from lawm_core.models.geometry import FrameGeometry
 from lawm_core.models.world_model import WorldModel, WorldModelConfig
-from lawm_core.runtime import autocast, hold_matrices, pick_device
+from lawm_core.runtime import PRECISIONS, autocast, cast_linear_weights, pick_device, pick_precision
 
 ACTION, PATCH = 128, 16
 NEAR = 1e-4  # how far two ways to the same predictions may differ, of their spread
@@ -82,10 +82,12 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto")
     parser.add_argument("--no-compile", dest="compile", action="store_false", help="for want of a C++ compiler")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     device = pick_device(given.device)
+    precision = pick_precision(given.precision, device)
     if given.model:
         world_model = small = load_model(given.model).member(None).world_model
     else:
@@ -94,22 +96,23 @@ def main() -> None:
     difference = farthest(small.to(device), given.steps, device)
     if difference > NEAR:
         sys.exit(f"the two rollouts differ by {difference:.1e} of the predictions' spread; {NEAR:.0e} is allowed")
-    hold_matrices(world_model.to(device))
+    cast_linear_weights(world_model.to(device), precision)
     state, action, capacity = inputs(world_model, given.steps, device)
-    with autocast(device):
+    with autocast(device, precision):
         fast = lambda: world_model.rollout(state, action, capacity)
         slow = lambda: recomputed(world_model, state, action, capacity)
-        work, ceiling = operations(fast), matrix_rate(device)
+        work, ceiling = operations(fast), matrix_rate(device, precision)
         eager = seconds(fast, device, given.repeats)
         if given.compile:
             compile_blocks(world_model)
         took = seconds_of_each({"cached": fast, "recomputed": slow}, device, given.repeats)
         cached, again = took["cached"], took["recomputed"]
-        ceiling = max(ceiling, matrix_rate(device))  # a machine that was busy before may be free now
+        ceiling = max(ceiling, matrix_rate(device, precision))  # a machine that was busy before may be free now
     tell(
         {
             "sizes": given.model or f"{given.layers} layers, width {given.width}, {given.tokens} tokens a frame",
             "steps": given.steps,
+            "precision": precision,
             "compiled": given.compile,
             "cached, not compiled, s": eager,
             "cached, s": cached,

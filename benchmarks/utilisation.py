@@ -5,7 +5,7 @@
 
 Everything starts from states, made by chance, so no encoder and no video is needed: steps of a recipe's first
 latent-action stage, a rollout with its pictures, and a search (CEM) for a plan. Shares are of the rate of plain matrix
-products in bf16, measured in the same process.
+products in the same precision, measured in the same process.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from lawm_core.models.blocks import compile_blocks, recompute_blocks
 from lawm_core.models.decoder import FrameDecoder
 from lawm_core.models.family import Family
 from lawm_core.planning.present import begin
-from lawm_core.runtime import autocast, hold_matrices, pick_device
+from lawm_core.runtime import PRECISIONS, autocast, cast_linear_weights, pick_device, pick_precision
 from lawm_core.training.batches import Pairs
 from lawm_core.training.losses import LatentActionConfig, LatentActionObjective
 from lawm_core.training.optimizers import build_optimizers, clip_gradients
@@ -42,14 +42,14 @@ def train_share(recipe: Recipe, given: argparse.Namespace, device: torch.device)
     family = Family(recipe.model.families["noisy"], geometry).to(device)
     states = SimpleNamespace(encoder=nn.Identity(), member=lambda _: family)
     objective = LatentActionObjective(states, LatentActionConfig(family="noisy", cycle=0.3, lean=0.5))
-    optimizers = build_optimizers(family, stage.trainer.optimizer)
+    optimizers = build_optimizers(family, stage.trainer.optimizer, given.precision)
     shape = (given.clips, stage.batch.frames, geometry.tokens, geometry.width)
     pairs = Pairs(torch.randn(shape, device=device), torch.randn(shape, device=device))
 
     def steps() -> None:
         for seed in range(STEPS):
             torch.manual_seed(seed)
-            with autocast(device):
+            with autocast(device, given.precision):
                 loss = objective.losses(pairs, 1.0)["loss"]
             loss.backward()
             clip_gradients(family.parameters(), stage.trainer.optimizer.clip_norm)
@@ -72,8 +72,8 @@ def train_share(recipe: Recipe, given: argparse.Namespace, device: torch.device)
 def rollout_share(recipe: Recipe, given: argparse.Namespace, device: torch.device) -> dict[str, float]:
     """One clip, from one state to its pictures; then a search with many candidates."""
     model = recipe.model
-    family = hold_matrices(Family(model.families["noisy"], model.encoder).to(device).eval())
-    decoder = hold_matrices(FrameDecoder(model.decoder, model.encoder).to(device).eval())
+    family = cast_linear_weights(Family(model.families["noisy"], model.encoder).to(device).eval(), given.precision)
+    decoder = cast_linear_weights(FrameDecoder(model.decoder, model.encoder).to(device).eval(), given.precision)
     if given.compile:
         compile_blocks(family)
         compile_blocks(decoder)
@@ -82,10 +82,10 @@ def rollout_share(recipe: Recipe, given: argparse.Namespace, device: torch.devic
     action_BUA, capacity_B = torch.randn(1, given.frames, width, device=device), torch.ones(1, device=device)
 
     def pictures() -> None:
-        with autocast(device):
+        with autocast(device, given.precision):
             decoder(family.world_model.rollout(state_BCND, action_BUA, capacity_B).float())
 
-    present = begin(family, state_BCND, None, capacity_B)
+    present = begin(family, state_BCND, None, capacity_B, precision=given.precision)
     dynamics = lawm.WorldModelDynamics(present, memory_bytes=given.memory * 2**20)
     search = lawm.free_search(torch.ones(width, device=device), given.steps)
     config = lawm.CemConfig(samples=given.samples, iterations=given.iterations)
@@ -105,6 +105,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", choices=RECIPES, default="nano")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto")
     parser.add_argument("--clips", type=int, default=16)
     parser.add_argument("--frames", type=int, default=16)
     parser.add_argument("--samples", type=int, default=32)
@@ -117,11 +118,12 @@ def main() -> None:
     given = parser.parse_args()
     device, recipe = pick_device(given.device), find_recipe(given.recipe)
     torch.manual_seed(0)
-    before = matrix_rate(device)
+    given.precision = pick_precision(given.precision, device)
+    before = matrix_rate(device, given.precision)
     found = train_share(recipe, given, device) | rollout_share(recipe, given, device)
-    ceiling = max(before, matrix_rate(device))  # a machine that was busy before may be free now
+    ceiling = max(before, matrix_rate(device, given.precision))  # a machine that was busy before may be free now
     figures: dict[str, object] = {"recipe": given.recipe, "clips": given.clips, "samples": given.samples}
-    figures |= {"compiled": given.compile, "matrix rate, TFLOP/s": ceiling / 1e12}
+    figures |= {"precision": given.precision, "compiled": given.compile, "matrix rate, TFLOP/s": ceiling / 1e12}
     for name, value in found.items():
         if name in ("training", "rollout and pictures", "planning"):
             name, value = f"{name}, share of the matrix rate", value / ceiling

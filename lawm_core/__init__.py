@@ -32,6 +32,7 @@ from lawm_core.planning.cem import CemConfig, free_search, known_search, plan_by
 from lawm_core.planning.dynamics import WorldModelDynamics
 from lawm_core.planning.objectives import GoalState
 from lawm_core.planning.present import Present
+from lawm_core.runtime import describe_hardware
 from lawm_core.video.files import read_clip, read_picture, write_clip
 from lawm_core.video.film import enlarge
 from lawm_core.video.listing import ListedClip, clips_here, read_listing
@@ -64,6 +65,7 @@ __all__ = [
     "build_robot",
     "clips_here",
     "content_hash",
+    "describe_hardware",
     "enlarge",
     "film",
     "find_model",

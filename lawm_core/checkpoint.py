@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from lawm_core.contracts import CheckpointError
 from lawm_core.hub import fetch_model, is_on_hub
 from lawm_core.model import LatentActionModel, ModelConfig
-from lawm_core.runtime import gathered, rank, wait_for_ranks
+from lawm_core.runtime import gathered, pick_precision, rank, wait_for_ranks
 from lawm_core.saving import atomic_path
 from lawm_core.schema import build_dataclass, read_json_file, sum_of
 
@@ -44,17 +44,21 @@ def list_models(folder: str | Path = SHIPPED) -> list[str]:
     return names
 
 
-def load_model(name: str | Path | None = None, device: str | torch.device = "cpu") -> LatentActionModel:
-    """A model, ready to use (evaluation mode, float32): by shipped name, folder or `hub:owner/name`; None takes the
-    default.
+def load_model(
+    name: str | Path | None = None, device: str | torch.device = "cpu", precision: str = "auto"
+) -> LatentActionModel:
+    """A model, ready to use (evaluation mode, float32 weights): by shipped name, folder or `hub:owner/name`; None takes
+    the default.
 
-    Raises CheckpointError that says what came and what is needed.
+    precision: `auto`, `float32` or `bf16`, in which rollouts and pictures are computed (see `runtime.pick_precision`).
+    Raises CheckpointError that says what came and what is needed, ValueError for an unknown precision.
     """
+    precision = pick_precision(precision, device)
     folder = find_model(name)
     config, shards = read_config(folder), list_shards(folder)
     check_sums(folder, shards)
     check_fit(folder, config, shards)
-    model = LatentActionModel(config)
+    model = LatentActionModel(config, precision)
     fill(model, shards)
     return model.to(device).eval().requires_grad_(False)
 

@@ -89,6 +89,7 @@ def add_using(command: Command) -> None:
     one.add_argument("--context", type=int, default=1, help="frames of the target that are given (default 1)")
     one.add_argument("--json", type=Path, help="also write the scores and settings here")
     model_options(one)
+    precision_option(one)
 
     two = command("actions", run_actions, "Infer a video's latent actions and save them as npz.")
     two.add_argument("video", type=Path)
@@ -173,6 +174,7 @@ def add_training(command: Command) -> None:
     three.add_argument("--resume", action="store_true", help="go on from the last save of this stage")
     three.add_argument("--cache", type=Path, default=Path("cache"), help="where decoded videos are kept")
     three.add_argument("--device", default="auto")
+    precision_option(three)
     three.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
@@ -230,7 +232,17 @@ def add_making(command: Command) -> None:
     four.add_argument("--add", action="store_true", help="keep the other suites of the report in --out")
     four.add_argument("--cache", type=Path, default=Path("cache"))
     four.add_argument("--device", default="auto")
+    precision_option(four, default="float32")  # figures from different machines can then be compared
     four.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def precision_option(added: argparse.ArgumentParser, default: str = "auto") -> None:
+    """In which precision networks are computed."""
+    added.add_argument(
+        "--precision", choices=("auto", "float32", "bf16"), default=default,
+        help="of matrix products and convolutions; auto: LAWM_PRECISION if set, else the faster one on this machine "
+        f"(default {default})",
+    )  # fmt: skip
 
 
 def model_options(added: argparse.ArgumentParser) -> None:

@@ -72,7 +72,7 @@ def run_actions(options: argparse.Namespace) -> None:
 def run_replay(options: argparse.Namespace) -> None:
     """Writes the recipe's film."""
     from lawm_core.checkpoint import fingerprint, load_model
-    from lawm_core.evaluation.recipe import Recipe, replay
+    from lawm_core.evaluation.recipe import Recipe, explain_inexact, replay
     from lawm_core.runtime import pick_device
     from lawm_core.video.files import write_clip
 
@@ -82,7 +82,10 @@ def run_replay(options: argparse.Namespace) -> None:
     model = load_model(name, device=pick_device(options.device))
     result, frame_TCHW = replay(model, fingerprint(name), recipe, folders)
     write_clip(options.out, frame_TCHW, model.frames_per_second)
-    print(json.dumps({"out": str(options.out), "frames": len(frame_TCHW), "scores": result.scores}))
+    if inexact := explain_inexact(recipe, model.device):
+        print(f"lawm: {inexact}", file=sys.stderr)
+    report = {"out": str(options.out), "frames": len(frame_TCHW), "scores": result.scores, "exact": inexact is None}
+    print(json.dumps(report))
 
 
 def run_library(options: argparse.Namespace) -> None:
@@ -179,6 +182,7 @@ def run_train(options: argparse.Namespace) -> None:
             backbone=options.backbone,
             execution=ExecutionConfig(
                 parallel=options.parallel,
+                precision=options.precision,
                 pieces=options.pieces,
                 passes=options.passes,
                 recompute=options.recompute,
@@ -217,6 +221,7 @@ def run_train_labelled(options: argparse.Namespace) -> None:
             resume=options.resume,
             device=options.device,
             show=not options.quiet,
+            precision=options.precision,
             **({"world_steps": options.steps, "policy_steps": options.steps} if options.steps else {}),
         )
         print(json.dumps({"stage": f"baselines-{options.robot}", **told}))
@@ -231,6 +236,7 @@ def run_train_labelled(options: argparse.Namespace) -> None:
         resume=options.resume,
         device=options.device,
         show=not options.quiet,
+        precision=options.precision,
         **({"steps": options.steps} if options.steps else {}),
     )
     for name, distance in told.items():
@@ -315,6 +321,8 @@ def run_evaluate(options: argparse.Namespace) -> None:
     names = suites_for(labelled) if options.suite == "all" else options.suite.split(",")
     rivals = {name: load_baselines(options.baselines, name) for name in labelled if options.baselines}
     about = {"name": model.name, "fingerprint": fingerprint(options.model), "weights": model.parameter_count()}
+    if model.precision != "float32":  # reports that do not say were measured in float32
+        about["precision"] = model.precision
     data = {"split": options.split, "videos": len(world.clips), "frames_per_second": model.frames_per_second}
     if options.add:
         read_report(options.out, {"model": about, "data": data})  # before an hour of measuring, not after it
@@ -338,7 +346,8 @@ def open_model(options: argparse.Namespace):
     from lawm_core.checkpoint import load_model
     from lawm_core.runtime import pick_device
 
-    return load_model(options.model, device=pick_device(options.device))
+    precision = getattr(options, "precision", "auto")  # commands without the option compute in float32 anyway
+    return load_model(options.model, device=pick_device(options.device), precision=precision)
 
 
 def open_labelled(folder: Path, options: argparse.Namespace, model):

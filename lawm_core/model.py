@@ -8,6 +8,7 @@ frame_BTCHW = model.decode(torch.cat([state_BTND[:, :1], future_BUND], dim=1))
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass, field, replace
 
@@ -21,6 +22,7 @@ from lawm_core.models.family import Family, FamilyConfig
 from lawm_core.models.policy import GoalPolicy, PolicyConfig
 from lawm_core.models.vjepa2 import VJepa2Config, VJepa2Encoder
 from lawm_core.planning.present import Present, begin
+from lawm_core.runtime import autocast, pick_precision
 
 ENCODERS: dict[type, type[nn.Module]] = {EncoderConfig: FrameEncoder, VJepa2Config: VJepa2Encoder}
 REFERENCES = ("deterministic", "unconstrained")  # not families: the lines between which families move
@@ -51,11 +53,16 @@ class ModelConfig:
 
 
 class LatentActionModel(nn.Module):
-    """Encoder, one `Family` for each bottleneck, and a decoder for pictures."""
+    """Encoder, one `Family` for each bottleneck, and a decoder for pictures.
 
-    def __init__(self, config: ModelConfig) -> None:
+    precision: `float32` or `bf16`, in which rollouts, pictures, drives and plans are computed; weights and results are
+    float32 in both. States and inferred actions are always computed in float32: they are stored and compared, so they
+    must not depend on the machine.
+    """
+
+    def __init__(self, config: ModelConfig, precision: str = "float32") -> None:
         super().__init__()
-        self.config = config
+        self.config, self.precision = config, precision
         self.encoder = ENCODERS[type(config.encoder)](config.encoder)
         self.decoder = FrameDecoder(config.decoder, config.encoder)
         self.members = nn.ModuleDict({name: Family(c, config.encoder) for name, c in config.families.items()})
@@ -101,6 +108,12 @@ class LatentActionModel(nn.Module):
         """Pixels a side."""
         return self.config.encoder.frame_size
 
+    def in_precision(self, precision: str) -> LatentActionModel:
+        """Return the same model, with the same weights in memory, that computes in `float32` or `bf16`."""
+        model = copy.copy(self)
+        model.precision = pick_precision(precision, self.device)
+        return model
+
     @property
     def device(self) -> torch.device:
         """Where its weights are."""
@@ -129,7 +142,10 @@ class LatentActionModel(nn.Module):
         """
         frames = state_BCND.shape[1]
         world_model = self.member(family).world_model
-        return world_model.rollout(state_BCND, action_BUA, self.dial(capacity, state_BCND))[:, frames - 1 :]
+        capacity_B = self.dial(capacity, state_BCND)
+        with autocast(state_BCND.device, self.precision):
+            predicted_BUND = world_model.rollout(state_BCND, action_BUA, capacity_B)
+        return predicted_BUND[:, frames - 1 :].float()
 
     def control(
         self,
@@ -166,18 +182,20 @@ class LatentActionModel(nn.Module):
         robot: str | None = None,
         family: str | None = None,
         capacity: float | Tensor = 1.0,
-        bf16: bool = True,
+        precision: str | None = None,
     ) -> Present:
         """The moment after C context states and the C - 1 latent actions between them, to go on from step by step.
 
-        With a robot's name steps are told in its known actions, without one in latent actions.
+        With a robot's name steps are told in its known actions, without one in latent actions. precision: that of the
+        model unless given.
         """
         family = family or self.families[0]
         if robot is not None:
             self.robot(robot)
         controller = self.controllers[robot][family] if robot is not None else None
         capacity_B = self.dial(capacity, state_BCND)
-        return begin(self.member(family), state_BCND, action_BcA, capacity_B, controller, bf16)
+        precision = precision or self.precision
+        return begin(self.member(family), state_BCND, action_BcA, capacity_B, controller, precision)
 
     def add_robot(self, robot: str, config: ControllerConfig) -> None:
         """Fresh controllers for a robot, in the place of any it had."""
@@ -224,7 +242,8 @@ class LatentActionModel(nn.Module):
 
     def decode(self, state_BTND: Tensor) -> Tensor:
         """state_BTND to frame_BTCHW in [0, 1]."""
-        return self.decoder(state_BTND)
+        with autocast(state_BTND.device, self.precision):
+            return self.decoder(state_BTND)
 
     def member(self, family: str | None) -> Family:
         """The named family, or the first; ValueError names those there are."""

@@ -67,5 +67,5 @@ def score_controllers(
 def drive(bench: Bench, first_B1ND: Tensor, known_BUK: Tensor, robot: str, setting: Setting) -> Tensor:
     """The states that follow one state under known actions, each told in the state it meets: future_BUND."""
     parts = zip(first_B1ND.split(16), known_BUK.split(16), strict=True)
-    begin = lambda state_B1ND: bench.model.begin(state_B1ND, robot=robot, bf16=False, **setting.arguments())
+    begin = lambda state_B1ND: bench.model.begin(state_B1ND, robot=robot, precision="float32", **setting.arguments())
     return torch.cat([begin(state_B1ND).follow(known) for state_B1ND, known in parts])

@@ -19,11 +19,13 @@ from lawm_core.contracts import CheckpointError, Clip, Transfer, VideoError
 from lawm_core.evaluation.script import ActionScript
 from lawm_core.evaluation.transfer import apply_actions, still_actions, transfer
 from lawm_core.model import LatentActionModel
+from lawm_core.runtime import describe_hardware
 from lawm_core.schema import build_dataclass, read_json
 from lawm_core.video.files import read_clip
 from lawm_core.video.film import side_by_side
 
 FORMAT = 1
+COMPUTED_IN = ("float32", "bf16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +40,12 @@ class ClipReference:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Everything that a result depends on. `source` or `script`, never both; actions: those of the script by name."""
+    """Everything that a result depends on. `source` or `script`, never both; actions: those of the script by name.
+
+    precision: `float32` or `bf16`, in which the result was computed; recipes that do not say were computed in float32.
+    hardware: what it was computed on (`runtime.describe_hardware`); empty where unknown. Equal hardware gives equal
+    bytes.
+    """
 
     model: str
     fingerprint: str
@@ -48,10 +55,14 @@ class Recipe:
     source: ClipReference | None = None
     script: ActionScript | None = None
     actions: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    precision: str = "float32"
+    hardware: str = ""
 
     def __post_init__(self) -> None:
         if (self.source is None) == (self.script is None):
             raise ValueError("a recipe needs either a source or a script.")
+        if self.precision not in COMPUTED_IN:
+            raise ValueError(f"precision must be one of {', '.join(COMPUTED_IN)}, got {self.precision!r}.")
         if self.script is not None and (missing := self.script.names() - set(self.actions)):
             raise ValueError(f"the script's action {sorted(missing)[0]!r} is not among the recipe's actions.")
 
@@ -79,12 +90,13 @@ def perform(
     model: LatentActionModel, recipe: Recipe, source: Clip | None, target: Clip,
     progress: Callable[[float, str], None] | None = None,
 ) -> Transfer:  # fmt: skip
-    """Does what the recipe says with its clips already open, wherever the model lies; the result is on the CPU.
+    """Does what the recipe says with its clips already open, wherever the model lies and in the recipe's precision; the
+    result is on the CPU.
 
     Raises ValueError as `transfer` does, and for a script that is empty or whose actions have another width than the
     model's.
     """
-    settings = {"family": recipe.family, "capacity": recipe.capacity}
+    model, settings = model.in_precision(recipe.precision), {"family": recipe.family, "capacity": recipe.capacity}
     if recipe.script is None:
         return transfer(model, source, target, progress=progress, **settings)
     if not recipe.script.frames:
@@ -136,6 +148,18 @@ def replay(
     target = find_clip(model, recipe.target, folders)
     result = perform(model, recipe, source, target)
     return result, film(result, source, target)
+
+
+def explain_inexact(recipe: Recipe, device: torch.device) -> str | None:
+    """Say why a replay on this device may differ from the recipe's result in the last bits; None where it is exact."""
+    here = describe_hardware(device)
+    if recipe.hardware == here:
+        return None
+    made_on = f"on {recipe.hardware}" if recipe.hardware else "on unknown hardware"
+    return (
+        f"the recipe's result was computed in {recipe.precision} {made_on}; this is {here}. "
+        "Rounding may differ, so the replay may not be equal byte for byte."
+    )
 
 
 def find_clip(model: LatentActionModel, reference: ClipReference, folders: Sequence[str | Path]) -> Clip:

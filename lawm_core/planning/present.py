@@ -25,7 +25,7 @@ class Present:
     capacity_B: Tensor
     state_BND: Tensor
     past: KeyValueCache
-    bf16: bool = True
+    precision: str = "float32"
 
     def step(self, told_BK: Tensor) -> Present:
         """The present after what is told."""
@@ -45,7 +45,7 @@ class Present:
         """What the world model is told, action_BA; a controller answers for the state it is asked in."""
         if self.controller is None:
             return told_BK
-        with autocast(self.state_BND.device, self.bf16):
+        with autocast(self.state_BND.device, self.precision):
             action_B1A = self.controller(told_BK[:, None], self.state_BND[:, None], self.capacity_B)
         return self.family.bottleneck.settle(action_B1A[:, 0].float(), self.capacity_B)
 
@@ -53,7 +53,7 @@ class Present:
     def act(self, action_BA: Tensor) -> Present:
         """The present after a latent action."""
         state_B1ND = self.state_BND[:, None]
-        with autocast(state_B1ND.device, self.bf16):
+        with autocast(state_B1ND.device, self.precision):
             next_B1ND, past = self.family.world_model(state_B1ND, action_BA[:, None], self.capacity_B, self.past)
         return replace(self, state_BND=next_B1ND[:, 0].float(), past=past)
 
@@ -74,7 +74,7 @@ def begin(
     action_BcA: Tensor | None,
     capacity_B: Tensor,
     controller: nn.Module | None = None,
-    bf16: bool = True,
+    precision: str = "float32",
 ) -> Present:
     """The present after C context states with the C - 1 latent actions between them (none for one state).
 
@@ -86,6 +86,6 @@ def begin(
         raise ValueError(f"{context} context states came with {actions} actions between them.")
     past = KeyValueCache()
     if actions:
-        with autocast(state_BCND.device, bf16):
+        with autocast(state_BCND.device, precision):
             _, past = family.world_model(state_BCND[:, :-1], action_BcA, capacity_B)
-    return Present(family, controller, capacity_B, state_BCND[:, -1], past, bf16)
+    return Present(family, controller, capacity_B, state_BCND[:, -1], past, precision)

@@ -20,7 +20,7 @@ from lawm_core.training.controller import LabelledConfig, LabelledSource
 from lawm_core.training.controllers import describe_robot, sided
 from lawm_core.training.losses import Objective
 from lawm_core.training.optimizers import OptimizerConfig
-from lawm_core.training.trainer import Deadline, Trainer, TrainerConfig
+from lawm_core.training.trainer import Deadline, ExecutionConfig, Trainer, TrainerConfig
 from lawm_core.worlds.episodes import EpisodeWorld, Labelled, build_episodes
 
 LABELLED = "labelled"  # the one family of a model of baselines
@@ -107,6 +107,7 @@ def train_baselines(
     resume: bool = False,
     device: str = "auto",
     show: bool = True,
+    precision: str = "auto",
 ) -> dict[str, float]:
     """Trains both baselines of a robot and keeps them as a model in OUT; the last losses by name.
 
@@ -129,7 +130,8 @@ def train_baselines(
     for name, (objective, clips, frames, count) in stages.items():
         batch = LabelledConfig(clips=clips, frames=frames, sided=sided(robot))
         source = LabelledSource(batch, world, device, 0)
-        trainer = Trainer(objective, source, TrainerConfig(steps=count, optimizer=rates), out / f"{robot}-{name}")
+        config = TrainerConfig(steps=count, optimizer=rates, execution=ExecutionConfig(precision=precision))
+        trainer = Trainer(objective, source, config, out / f"{robot}-{name}")
         if resume:
             trainer.resume()
         told[name] = trainer.run(deadline.minutes_left(), show=show).get("loss", 0.0)

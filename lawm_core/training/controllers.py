@@ -17,7 +17,7 @@ from lawm_core.training.controller import (
     LabelledSource,
 )
 from lawm_core.training.optimizers import OptimizerConfig
-from lawm_core.training.trainer import Deadline, Trainer, TrainerConfig
+from lawm_core.training.trainer import Deadline, ExecutionConfig, Trainer, TrainerConfig
 from lawm_core.worlds.episodes import EpisodeWorld, build_episodes
 from lawm_core.worlds.robots import ROBOTS
 
@@ -59,6 +59,7 @@ def train_controllers(
     resume: bool = False,
     device: str = "auto",
     show: bool = True,
+    precision: str = "auto",
 ) -> dict[str, float]:
     """Trains a controller for each family and kind on OUT/model and saves the model; the last distances by
     ROBOT-FAMILY.
@@ -88,7 +89,7 @@ def train_controllers(
         objective = ControllerObjective(model, ControllerObjectiveConfig(robots=tuple(names), families=chosen))
         objective.trained().requires_grad_(True)
         rates = OptimizerConfig(adam_rate=1e-3, muon_rate=0.01, warm_up=0.1)
-        plan = TrainerConfig(steps=count, optimizer=rates)
+        plan = TrainerConfig(steps=count, optimizer=rates, execution=ExecutionConfig(precision=precision))
         trainer = Trainer(objective, source, plan, out / f"controller-{robot}-{chosen[0]}")
         if resume:
             trainer.resume()

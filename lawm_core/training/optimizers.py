@@ -27,14 +27,23 @@ class OptimizerConfig:
 
 class Muon(torch.optim.Optimizer):
     """Steps of even size in every direction of a matrix (Jordan et al. 2024, kellerjordan.github.io/posts/muon), with
-    decoupled decay and Nesterov's momentum; on whole tensors, bit for bit what `torch.optim.Muon` does.
+    decoupled decay and Nesterov's momentum; what `torch.optim.Muon` does, to rounding.
 
-    It is right where FSDP2 holds matrices in pieces too: a piece's directions are not the matrix's, so the update is
-    gathered, evened out as a whole and cut up again.
+    Matrices of equal shape are orthogonalised in one batched product, and in the given precision. Unlike PyTorch's, it
+    is right where FSDP2 shards matrices: a shard's directions are not the matrix's, so the update is gathered,
+    orthogonalised as a whole and sharded again.
     """
 
-    def __init__(self, matrices: Iterable[Tensor], lr: float, weight_decay: float, momentum: float = 0.95) -> None:
+    def __init__(
+        self,
+        matrices: Iterable[Tensor],
+        lr: float,
+        weight_decay: float,
+        momentum: float = 0.95,
+        precision: str = "bf16",
+    ) -> None:
         super().__init__(matrices, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+        self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         for matrix in (m for group in self.param_groups for m in group["params"]):
             if matrix.ndim != 2:
                 raise ValueError(f"a tensor of shape {tuple(matrix.shape)} came; Muon is for matrices.")
@@ -43,32 +52,45 @@ class Muon(torch.optim.Optimizer):
     def step(self) -> None:
         """One step for every matrix that has a gradient."""
         for group in self.param_groups:
+            by_shape: dict[torch.Size, list[Tensor]] = {}
             for matrix in (m for m in group["params"] if m.grad is not None):
-                if not self.state[matrix]:
-                    self.state[matrix]["momentum_buffer"] = torch.zeros_like(matrix)
-                average = self.state[matrix]["momentum_buffer"]
-                average.lerp_(matrix.grad, 1 - group["momentum"])
-                update = even_out(whole(matrix.grad.lerp(average, group["momentum"])))
-                rows, columns = matrix.shape
-                matrix.mul_(1 - group["lr"] * group["weight_decay"])
-                matrix.add_(cut_like(update, matrix), alpha=-group["lr"] * math.sqrt(max(1, rows / columns)))
+                by_shape.setdefault(matrix.shape, []).append(matrix)
+            for matrices in by_shape.values():
+                self._step_together(matrices, **{name: group[name] for name in ("lr", "weight_decay", "momentum")})
+
+    def _step_together(self, matrices: list[Tensor], lr: float, weight_decay: float, momentum: float) -> None:
+        """One step for matrices of equal shape."""
+        updates = []
+        for matrix in matrices:
+            if not self.state[matrix]:
+                self.state[matrix]["momentum_buffer"] = torch.zeros_like(matrix)
+            average = self.state[matrix]["momentum_buffer"]
+            average.lerp_(matrix.grad, 1 - momentum)
+            updates.append(whole(matrix.grad.lerp(average, momentum)).to(self.dtype))
+        rows, columns = matrices[0].shape
+        for matrix, update in zip(matrices, orthogonalize(torch.stack(updates)), strict=True):
+            matrix.mul_(1 - lr * weight_decay)
+            matrix.add_(cut_like(update, matrix), alpha=-lr * math.sqrt(max(1, rows / columns)))
 
 
-def even_out(matrix: Tensor, rounds: int = 5) -> Tensor:
-    """Nearly the orthogonal part of a matrix: singular values end between about 0.5 and 1.5. Newton and Schulz's
-    iteration in bf16, with Jordan's coefficients.
+def orthogonalize(matrix_XRC: Tensor, rounds: int = 5) -> Tensor:
+    """Return nearly the orthogonal part of each of X matrices: singular values end between about 0.5 and 1.5.
+
+    Newton and Schulz's iteration with Jordan's coefficients, in the matrices' own precision.
     """
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.bfloat16().T if tall else matrix.bfloat16()
-    x = x / x.norm().clamp(min=1e-7)
+    tall = matrix_XRC.shape[1] > matrix_XRC.shape[2]
+    x = matrix_XRC.mT.contiguous() if tall else matrix_XRC
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
     for _ in range(rounds):
-        gram = x @ x.T
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=-4.7750, alpha=2.0315), x, beta=3.4445)
-    return x.T if tall else x
+        gram = torch.bmm(x, x.mT)
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=-4.7750, alpha=2.0315), x, beta=3.4445)
+    return x.mT if tall else x
 
 
-def build_optimizers(module: nn.Module, config: OptimizerConfig) -> list[torch.optim.Optimizer]:
-    """Both optimizers, leaving out whichever has nothing to do.
+def build_optimizers(
+    module: nn.Module, config: OptimizerConfig, precision: str = "float32"
+) -> list[torch.optim.Optimizer]:
+    """Both optimizers, leaving out whichever has nothing to do. precision: of Muon's orthogonalisation.
 
     Heads, embeddings, norms and convolutions go to AdamW: Muon's even-sized updates suit hidden matrices only.
     """
@@ -80,7 +102,7 @@ def build_optimizers(module: nn.Module, config: OptimizerConfig) -> list[torch.o
     plain, single = [p for p in rest if p.ndim == 1], [p for p in rest if p.ndim == 0]
     optimizers: list[torch.optim.Optimizer] = []
     if muon:
-        optimizers.append(Muon(muon, lr=config.muon_rate, weight_decay=config.weight_decay))
+        optimizers.append(Muon(muon, lr=config.muon_rate, weight_decay=config.weight_decay, precision=precision))
     groups = [{"params": decayed, "weight_decay": config.weight_decay}]
     groups += [{"params": few, "weight_decay": 0.0} for few in (plain, single)]  # FSDP2 cannot cut single numbers up
     optimizers.append(torch.optim.AdamW([g for g in groups if g["params"]], lr=config.adam_rate, betas=(0.9, 0.95)))

@@ -80,6 +80,16 @@ def find_state(folder: Path) -> Path | None:
     return named if named in found else max(found, key=lambda place: place.stat().st_mtime_ns, default=None)
 
 
+def read_precision(folder: Path) -> str | None:
+    """Return the precision in which the folder's save was computed; None where the save does not say."""
+    try:
+        progress = read_json_file(folder / PROGRESS)
+        before = "bf16" if progress["config"].get("bf16") else "float32"  # what older runs say
+        return str(progress.get("precision", before))
+    except (OSError, ValueError, KeyError, AttributeError):
+        return None
+
+
 def read_state(state: TrainingState, place: Path) -> int:
     """The step of a save in either form, which is now the state's. CheckpointError where it is damaged or of another
     run.

@@ -13,14 +13,34 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from lawm_core.contracts import CheckpointError
 from lawm_core.models.blocks import compile_blocks, recompute_blocks
-from lawm_core.runtime import autocast, first_rank_first, many_ranks, rank, ranks, sum_over_ranks
+from lawm_core.runtime import (
+    PRECISIONS,
+    autocast,
+    first_rank_first,
+    many_ranks,
+    pick_shared_precision,
+    rank,
+    ranks,
+    requested_precision,
+    sum_over_ranks,
+)
 from lawm_core.shares import Share, taking
 from lawm_core.training.ahead import DrawnAhead, Source
 from lawm_core.training.losses import Objective
 from lawm_core.training.optimizers import Muon, OptimizerConfig, build_optimizers, clip_gradients, learning_rate_scale
 from lawm_core.training.parallel import spread, waiting
-from lawm_core.training.state import PROGRESS, UNFINISHED, WHOLE, TrainingState, find_state, read_state, write_state
+from lawm_core.training.state import (
+    PROGRESS,
+    UNFINISHED,
+    WHOLE,
+    TrainingState,
+    find_state,
+    read_precision,
+    read_state,
+    write_state,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +50,7 @@ class ExecutionConfig:
     parallel: how many ranks share the work, `ddp` or `fsdp`. pieces: each rank saves its own part of the state.
     passes: a rank takes its share of a batch in so many, for memory; statistics of the batch (a sparse family's spread,
     a codebook's counts, the encoder's and the sampler's mean and spread) are then of one pass of all ranks.
+    precision: `auto`, `float32` or `bf16` (`runtime.pick_precision`); weights and optimizer state are always float32.
     recompute: blocks keep what enters them and compute the rest again on the way back, for memory. compiled: what
     blocks do with each token is compiled, for speed; with recompute, they keep what attention needs too.
     """
@@ -37,12 +58,15 @@ class ExecutionConfig:
     parallel: str = "ddp"
     pieces: bool = False
     passes: int = 1
+    precision: str = "auto"
     recompute: bool = False
     compiled: bool = False
 
     def __post_init__(self) -> None:
         if self.passes < 1:
             raise ValueError(f"passes came as {self.passes}; needed: 1 or more.")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +76,6 @@ class TrainerConfig:
     steps: int = 3000
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     save_every: int = 250
-    bf16: bool = True
     seed: int = 0
     execution: ExecutionConfig = field(default_factory=ExecutionConfig)
 
@@ -85,7 +108,8 @@ class Trainer:
             recompute_blocks(objective.trained())
         self.device, self.stage = source.device, spread(objective, how.parallel, source.device)
         self.module = getattr(self.stage, "module", self.stage).trained
-        self.optimizers = build_optimizers(self.module, config.optimizer)
+        self.precision = pick_shared_precision(how.precision, self.device)
+        self.optimizers = build_optimizers(self.module, config.optimizer, self.precision)
         self.state = TrainingState(self.module, self.optimizers)
         self.folder = Path(folder)
         with first_rank_first():
@@ -153,7 +177,7 @@ class Trainer:
         torch.manual_seed(config.seed * 7_919 + self.step)
         with taking(one_pass, passes) as part, waiting(self.stage, more=one_pass + 1 < passes):
             pairs = self.batches.draw(self.step, part, self._after(one_pass))
-            with autocast(self.device, config.bf16):
+            with autocast(self.device, self.precision):
                 losses = self.stage(pairs, self.step / config.steps)
             (losses["loss"] / passes).backward()
         return {name: value.detach().float() for name, value in losses.items()}
@@ -186,7 +210,7 @@ class Trainer:
         Nothing is done where this very step is saved already.
         """
         if self._saved is None or self._saved[0] != self.step or not self._saved[1].exists():
-            about = {"config": asdict(self.config)}
+            about = {"config": asdict(self.config), "precision": self.precision}
             self._saved = (
                 self.step,
                 write_state(self.state, self.step, self.folder, self.config.execution.pieces, about),
@@ -195,12 +219,23 @@ class Trainer:
     def resume(self) -> bool:
         """Continues from the folder's last save, in either form and of any number of ranks; False if there is none.
 
-        CheckpointError if it is not of this run.
+        CheckpointError if it is not of this run, or if it was computed in another precision and none was asked for.
         """
         if (place := find_state(self.folder)) is None:
             return False
+        self._check_precision()
         self.step = read_state(self.state, place)
         return True
+
+    def _check_precision(self) -> None:
+        """Let nobody change a run's precision unawares: it goes on from there, but not to the same bits."""
+        saved = read_precision(self.folder)
+        if saved not in (None, self.precision) and requested_precision(self.config.execution.precision) == "auto":
+            raise CheckpointError(
+                f"{self.folder} was trained in {saved}; the automatic choice on this machine is {self.precision}. Pass "
+                f"--precision {saved} to continue as before, or --precision {self.precision} to convert the run: "
+                "weights and optimizer state are float32 in both, so nothing is lost."
+            )
 
     def _log(self, losses: dict[str, float]) -> None:
         if rank() > 0:

@@ -45,7 +45,7 @@ def school():
     }
     model.add_robot("toy", ControllerConfig(**about))
     model.add_robot("toy_action_only", ControllerConfig(**about, kind="action"))
-    shake(model, 0.15)
+    shake(model, 0.07)  # more is chaotic: rounding would grow from step to step
     school = DrivingSchool(model.eval(), Simulators(Scene))
     yield school
     school.simulators.close()
@@ -67,7 +67,7 @@ def test_only_robots_that_see_are_offered(school):
 
 
 def test_a_drive_is_what_the_world_model_foretells(school):
-    school.bf16, frame_CHW = False, from_bytes(to_bytes(torch.rand(3, 32, 32)))
+    school.model.precision, frame_CHW = "float32", from_bytes(to_bytes(torch.rand(3, 32, 32)))
     made = school.begin(frame_CHW, "toy", "noisy", 0.6)
     for action in (LEFT, RIGHT, LEFT):
         made = school.step(made, action)

@@ -16,7 +16,7 @@ from lawm_core.training.batches import BatchConfig
 from lawm_core.training.losses import LatentActionConfig, LatentActionObjective, PictureConfig, PictureObjective
 from lawm_core.training.recipes import Recipe, StageRecipe, large
 from lawm_core.training.runs import TrainingRun
-from lawm_core.training.trainer import TrainerConfig
+from lawm_core.training.trainer import ExecutionConfig, TrainerConfig
 from lawm_core.worlds.twins import TwinConfig
 from tests.conftest import shake, tiny_config
 from tests.models.test_causality import EDITED, edit
@@ -115,7 +115,7 @@ def test_the_whole_chain_runs_on_it(backbone, tmp_path, monkeypatch):
     """Trained from a backbone's folder, saved, opened and used: the backbone's weights stay as they were."""
     folder, theirs = backbone
     batch = BatchConfig(clips=2, frames=4, twins=TwinConfig(frame_size=SIZE))
-    stage = {"batch": batch, "trainer": TrainerConfig(steps=2, bf16=False)}
+    stage = {"batch": batch, "trainer": TrainerConfig(steps=2, execution=ExecutionConfig(precision="float32"))}
     tiny = Recipe(
         model=config(families=("noisy", "sparse", "discrete")),
         stages={

@@ -29,7 +29,7 @@ def context(model, frames, clips=1):
 
 
 def present(model, frames, robot=None):
-    return model.begin(*context(model, frames), robot=robot, bf16=False)
+    return model.begin(*context(model, frames), robot=robot)
 
 
 @pytest.mark.parametrize("frames", [1, 3])
@@ -72,9 +72,9 @@ def test_a_present_can_be_gone_on_from_twice(model):
 def test_several_clips_step_together(model):
     state_BCND, action_BcA = context(model, 2, clips=3)
     told_BK = torch.randn(3, 2) * 0.05
-    together = model.begin(state_BCND, action_BcA, robot="toy", bf16=False).step(told_BK).state_BND
+    together = model.begin(state_BCND, action_BcA, robot="toy").step(told_BK).state_BND
     for b in range(3):
-        alone = model.begin(state_BCND[b : b + 1], action_BcA[b : b + 1], robot="toy", bf16=False)
+        alone = model.begin(state_BCND[b : b + 1], action_BcA[b : b + 1], robot="toy")
         assert torch.allclose(alone.step(told_BK[b : b + 1]).state_BND[0], together[b], atol=1e-5)
 
 

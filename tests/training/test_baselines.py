@@ -21,7 +21,7 @@ from lawm_core.training.baselines import (
 )
 from lawm_core.training.controller import LabelledConfig, LabelledSource
 from lawm_core.training.controllers import describe_robot, train_controllers
-from lawm_core.training.trainer import Trainer, TrainerConfig
+from lawm_core.training.trainer import ExecutionConfig, Trainer, TrainerConfig
 from lawm_core.worlds.episodes import EpisodeWorld, build_episodes
 from lawm_core.worlds.recorder import RecorderConfig, record
 from lawm_core.worlds.simulator import KnownAction
@@ -85,7 +85,9 @@ def test_resume_is_bit_identical(world, tmp_path, name):
             else PolicyObjective(model, "rover")
         )
         source = LabelledSource(LabelledConfig(clips=4, frames=5), world, torch.device("cpu"), 0)
-        return Trainer(objective, source, TrainerConfig(steps=6, bf16=False), tmp_path / folder)
+        return Trainer(
+            objective, source, TrainerConfig(steps=6, execution=ExecutionConfig(precision="float32")), tmp_path / folder
+        )
 
     assert_resumes(trainer)
 

@@ -25,7 +25,7 @@ from lawm_core.training.losses import LatentActionConfig, LatentActionObjective
 from lawm_core.training.optimizers import OptimizerConfig
 from lawm_core.training.recipes import RECIPES, Recipe, StageRecipe
 from lawm_core.training.runs import TrainingRun
-from lawm_core.training.trainer import Trainer, TrainerConfig
+from lawm_core.training.trainer import ExecutionConfig, Trainer, TrainerConfig
 from lawm_core.video.files import write_clip
 from lawm_core.worlds.episodes import EpisodeWorld, Labelled, build_episodes
 from lawm_core.worlds.recorder import RecorderConfig, record
@@ -141,7 +141,9 @@ def test_resume_is_bit_identical(labels, tmp_path):
         model = LatentActionModel(tiny_config())
         model.add_robot("toy", describe_robot("toy", world))
         objective = ControllerObjective(model, ControllerObjectiveConfig(robots=("toy",)))
-        config = TrainerConfig(steps=6, bf16=False, optimizer=OptimizerConfig(adam_rate=1e-3))
+        config = TrainerConfig(
+            steps=6, execution=ExecutionConfig(precision="float32"), optimizer=OptimizerConfig(adam_rate=1e-3)
+        )
         source = LabelledSource(LabelledConfig(clips=4), world, torch.device("cpu"), 0)
         return Trainer(objective, source, config, tmp_path / name)
 

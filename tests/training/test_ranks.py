@@ -56,8 +56,8 @@ def build(folder: Path, stage: str, parallel: str = "ddp", **how: object) -> tup
     torch.manual_seed(0)
     model = LatentActionModel(tiny_config(families=FAMILIES))
     source = PairSource(BATCH, None, torch.device("cpu"), seed=0)
-    execution = ExecutionConfig(parallel=parallel, **how)
-    config = TrainerConfig(steps=STEPS, bf16=False, optimizer=CALM, execution=execution)
+    execution = ExecutionConfig(**{"precision": "float32"} | how, parallel=parallel)
+    config = TrainerConfig(steps=STEPS, optimizer=CALM, execution=execution)
     return Trainer(STAGES[stage](model), source, config, folder), model
 
 
@@ -192,18 +192,22 @@ def test_a_rows_chance_is_its_own_however_a_batch_is_cut(monkeypatch):
     assert len(whole.unique()) == whole.numel() and abs(whole.mean()) < 0.5
 
 
-def test_muon_does_what_torchs_does():
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_muon_does_what_torchs_does(precision):
+    """PyTorch's orthogonalises in bf16, one matrix after another; ours, matrices of one shape together."""
     torch.manual_seed(0)
-    start = [torch.randn(shape) for shape in ((6, 4), (4, 9), (5, 5))]
+    start = [torch.randn(shape) for shape in ((6, 4), (4, 9), (6, 4), (5, 5))]
     ours, theirs = ([torch.nn.Parameter(m.clone()) for m in start] for _ in range(2))
-    pair = Muon(ours, lr=0.02, weight_decay=0.1), torch.optim.Muon(theirs, lr=0.02, weight_decay=0.1, momentum=0.95)
+    mine = Muon(ours, lr=0.02, weight_decay=0.1, precision=precision)
+    pair = mine, torch.optim.Muon(theirs, lr=0.02, weight_decay=0.1, momentum=0.95)
     for _ in range(3):
         for matrices, optimizer in zip((ours, theirs), pair, strict=True):
             torch.manual_seed(7)
             for matrix in matrices:
                 matrix.grad = torch.randn_like(matrix)
             optimizer.step()
-    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    for one, other, begun in zip(ours, theirs, start, strict=True):
+        torch.testing.assert_close(one - begun, other - begun, atol=1e-3, rtol=0.05)  # three steps of .02
 
 
 def test_a_save_that_was_cut_off_is_not_taken_for_one(tmp_path):

@@ -38,11 +38,14 @@ OBJECTIVES = {
 }
 
 
-def trainer(folder, stage: str = "lam", steps: int = 6, **changes) -> tuple[Trainer, LatentActionModel]:
+def trainer(
+    folder, stage: str = "lam", steps: int = 6, execution: dict | None = None, **changes
+) -> tuple[Trainer, LatentActionModel]:
     torch.manual_seed(0)
     model = LatentActionModel(tiny_config())
     source = PairSource(BATCH, None, torch.device("cpu"), seed=0)
-    config = TrainerConfig(steps=steps, bf16=False, save_every=3, **changes)
+    execution = ExecutionConfig(**{"precision": "float32"} | (execution or {}))
+    config = TrainerConfig(steps=steps, execution=execution, save_every=3, **changes)
     return Trainer(OBJECTIVES[stage](model), source, config, folder), model
 
 
@@ -257,7 +260,7 @@ def kept(run) -> int:
 
 def test_activations_computed_again_give_the_same_steps_in_less_memory(tmp_path):
     plain, model = trainer(tmp_path / "plain")
-    sparing, again = trainer(tmp_path / "sparing", execution=ExecutionConfig(recompute=True))
+    sparing, again = trainer(tmp_path / "sparing", execution={"recompute": True})
     assert kept(sparing) < 0.9 * kept(plain)
     plain.run(show=False)
     sparing.run(show=False)
@@ -267,7 +270,7 @@ def test_activations_computed_again_give_the_same_steps_in_less_memory(tmp_path)
 @pytest.mark.parametrize("recompute", [False, True])
 def test_compiled_steps_are_the_same_to_rounding(tmp_path, recompute):
     plain, _ = trainer(tmp_path / "plain")
-    compiled, _ = trainer(tmp_path / "compiled", execution=ExecutionConfig(compiled=True, recompute=recompute))
+    compiled, _ = trainer(tmp_path / "compiled", execution={"compiled": True, "recompute": recompute})
     for _ in range(3):
         expected, found = plain.train_step(), compiled.train_step()
         assert found == pytest.approx(expected, rel=1e-3, abs=1e-6)
