@@ -14,7 +14,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 
@@ -166,7 +166,7 @@ class Studio:
             capacity=capacity,
             source=source_reference,
             target=target_reference,
-            **self._computed_on(),
+            precision=self.model.precision,
         )
         return self._perform(recipe, source_clip, target_clip, report)
 
@@ -190,14 +190,9 @@ class Studio:
             target=reference,
             script=script,
             actions={name: actions[name] for name in sorted(script.names() & set(actions))},
-            **self._computed_on(),
+            precision=self.model.precision,
         )
         return self._perform(recipe, None, clip, progress or (lambda fraction, what: None))
-
-    def _computed_on(self) -> dict[str, str]:
-        """What recipes say about how results are computed; the hardware is unknown where it is borrowed."""
-        hardware = "" if self.elsewhere else lawm.describe_hardware(self.model.device)
-        return {"precision": self.model.precision, "hardware": hardware}
 
     def _perform(self, recipe: lawm.Recipe, source: lawm.Clip | None, target: lawm.Clip, report: Progress) -> View:
         key = hashlib.sha256(recipe.to_json().encode()).hexdigest()[:16]
@@ -335,7 +330,8 @@ class Studio:
                     path.touch()  # somebody wants them still
             else:
                 folder.mkdir(exist_ok=True)
-                write_export(export, view)
+                hardware = "" if self.elsewhere else lawm.describe_hardware(self.model.device)  # unknown if borrowed
+                write_export(export, replace(view, recipe=replace(view.recipe, hardware=hardware)))
                 forget_oldest(folder.parent, EXPORTS_KEPT)
         return export
 

@@ -74,7 +74,8 @@ def test_a_recipe_is_replayed(model_folder, videos, tmp_path, capsys):
     (tmp_path / "recipe.json").write_text(recipe.to_json())
     out = ["--model", model_folder, "--out"]
     assert main(["replay", str(tmp_path / "recipe.json"), *out, str(tmp_path / "a.mp4")]) == 0
-    assert main(["transfer", *videos, *out, str(tmp_path / "b.mp4"), "--frames", "4"]) == 0
+    same = ["--frames", "4", "--precision", recipe.precision]
+    assert main(["transfer", *videos, *out, str(tmp_path / "b.mp4"), *same]) == 0
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
 
 
