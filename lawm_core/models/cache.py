@@ -22,7 +22,9 @@ class LayerPast:
 
     def last(self, tokens: int) -> LayerPast:
         """The latest of it, at most so many tokens."""
-        start = max(0, self.key_BMXd.shape[2] - tokens)
+        start = self.key_BMXd.shape[2] - tokens
+        if start <= 0:  # a slice of all would still be copied on the way back
+            return self
         return LayerPast(self.key_BMXd[:, :, start:], self.value_BMXd[:, :, start:])
 
 

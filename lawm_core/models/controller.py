@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from lawm_core.models.blocks import Block, BlockConfig, CrossAttention, Mlp, grid_positions, rotary_angles
+from lawm_core.models.blocks import Block, BlockConfig, CrossAttention, Mlp, grid_rotary
 from lawm_core.models.dial import CapacityEmbedding
 from lawm_core.models.geometry import FrameGeometry
 from lawm_core.models.inverse_dynamics import InverseDynamicsConfig
@@ -108,9 +108,7 @@ class Controller(nn.Module):
 
     def look(self, state_XND: Tensor) -> Tensor:
         """A state's tokens once they have looked at each other, (X, N, width)."""
-        block = self.config.block
-        position_N3 = grid_positions(1, self.grid, device=state_XND.device)
-        rotary = rotary_angles(position_N3, block.width // block.heads, block.rotary_base)
+        rotary = grid_rotary(self.config.block, 1, self.grid, device=state_XND.device)
         x_XNW = self.embed_state(state_XND) + self.place_ND
         for layer in self.blocks:
             x_XNW, _ = layer(x_XNW, rotary)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from lawm_core.models.blocks import Block, BlockConfig, grid_positions, rotary_angles
+from lawm_core.models.blocks import Block, BlockConfig, grid_rotary
 from lawm_core.models.cells import cells_from_tokens
 from lawm_core.models.encoder import ResidualConv
 from lawm_core.models.geometry import FrameGeometry
@@ -50,9 +50,7 @@ class FrameDecoder(nn.Module):
         """What the tokens of this frame and earlier ones have to say about each token, state_BTND to (B, T, N, D)."""
         batch, frames, _, _ = state_BTND.shape
         x_BXD = rearrange(self.embed(state_BTND), "b t n d -> b (t n) d")
-        head_width = self.config.block.width // self.config.block.heads
-        position_X3 = grid_positions(frames, self.encoder_config.grid, device=x_BXD.device)
-        rotary = rotary_angles(position_X3, head_width, self.config.block.rotary_base)
+        rotary = grid_rotary(self.config.block, frames, self.encoder_config.grid, device=x_BXD.device)
         for block in self.blocks:
             x_BXD, _ = block(x_BXD, rotary, frames, self.config.window)
         return rearrange(self.unembed(x_BXD), "b (t n) d -> b t n d", b=batch, t=frames)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from lawm_core.models.blocks import Block, BlockConfig, grid_positions, rotary_angles
+from lawm_core.models.blocks import Block, BlockConfig, grid_rotary
 from lawm_core.models.dial import CapacityEmbedding, CapacityGain, dial_settings
 from lawm_core.models.geometry import FrameGeometry
 from lawm_core.models.motion import MotionConfig, MotionReader, coarse_reading
@@ -63,9 +63,7 @@ class InverseDynamics(nn.Module):
         x_XND = x_XND + self.embed_scores(score_XNK) + self.embed_flow(flow_XN2) + self.place_ND
         capacity_BC = self.capacity(capacity_B)
         condition_X1C = capacity_BC.repeat_interleave(x_XND.shape[0] // batch, dim=0)[:, None]
-        head_width = self.config.block.width // self.config.block.heads
-        position_X3 = grid_positions(1, self.grid, device=x_XND.device)
-        rotary = rotary_angles(position_X3, head_width, self.config.block.rotary_base)
+        rotary = grid_rotary(self.config.block, 1, self.grid, device=x_XND.device)
         for block in self.blocks:
             x_XND, _ = block(x_XND, rotary, condition_BFC=condition_X1C)
         said_XN = self.readout(self.norm(x_XND)).flatten(1)

@@ -11,7 +11,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from lawm_core.models.blocks import Block, grid_positions, rotary_angles
+from lawm_core.models.blocks import Block, grid_rotary
 from lawm_core.models.dial import CapacityEmbedding, CapacityGain, dial_settings
 from lawm_core.models.geometry import FrameGeometry
 from lawm_core.models.inverse_dynamics import InverseDynamicsConfig
@@ -42,10 +42,7 @@ class PlaceReader(nn.Module):
     def forward(self, told_BUW: Tensor, state_BUND: Tensor, capacity_B: Tensor) -> tuple[Tensor, Tensor]:
         """action_BUA, and flow_BUN2: where each token will have come from, (right, down) in state cells."""
         clips, steps = told_BUW.shape[:2]
-        block = self.config.block
-        rotary = rotary_angles(
-            grid_positions(1, self.grid, device=state_BUND.device), block.width // block.heads, block.rotary_base
-        )
+        rotary = grid_rotary(self.config.block, 1, self.grid, device=state_BUND.device)
         x_XNW = self.embed_state(state_BUND.flatten(0, 1)) + self.place_ND
         condition_X1W = (told_BUW + self.capacity(capacity_B)[:, None]).flatten(0, 1)[:, None]
         for layer in self.blocks:

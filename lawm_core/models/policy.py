@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from lawm_core.models.blocks import Block, BlockConfig, CrossAttention, Mlp, grid_positions, rotary_angles
+from lawm_core.models.blocks import Block, BlockConfig, CrossAttention, Mlp, grid_rotary
 from lawm_core.models.geometry import FrameGeometry
 
 
@@ -53,10 +53,8 @@ class GoalPolicy(nn.Module):
 
     def forward(self, state_BND: Tensor, goal_BND: Tensor) -> Tensor:
         """plan_BHK that leads from each state to its goal, in the data's units."""
-        block = self.config.block
         x_BXW = (self.embed(torch.stack((state_BND, goal_BND), dim=1)) + self.place_2ND).flatten(1, 2)
-        position_X3 = grid_positions(2, self.grid, device=x_BXW.device)
-        rotary = rotary_angles(position_X3, block.width // block.heads, block.rotary_base)
+        rotary = grid_rotary(self.config.block, 2, self.grid, device=x_BXW.device)
         for layer in self.blocks:
             x_BXW, _ = layer(x_BXW, rotary)
         told_BHW = self.ask(self.question_HW.expand(len(x_BXW), -1, -1), self.norm(x_BXW))

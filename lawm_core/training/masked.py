@@ -15,7 +15,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from lawm_core.model import LatentActionModel
-from lawm_core.models.blocks import Block, BlockConfig, grid_positions, rotary_angles
+from lawm_core.models.blocks import Block, BlockConfig, grid_rotary
 from lawm_core.models.encoder import EncoderConfig
 from lawm_core.shares import even_rows
 from lawm_core.training.batches import Pairs
@@ -50,9 +50,7 @@ class Predictor(nn.Module):
     def forward(self, state_XND: Tensor, hidden_XN: Tensor) -> Tensor:
         """state_XND with the tokens marked in hidden_XN replaced by one learned token, to predicted_XND."""
         x_XND = torch.where(hidden_XN[..., None], self.hole, self.embed(state_XND))
-        position_X3 = grid_positions(1, self.grid, device=x_XND.device)
-        head_width = self.config.block.width // self.config.block.heads
-        rotary = rotary_angles(position_X3, head_width, self.config.block.rotary_base)
+        rotary = grid_rotary(self.config.block, 1, self.grid, device=x_XND.device)
         for block in self.blocks:
             x_XND, _ = block(x_XND, rotary)
         return self.out(x_XND)
