@@ -79,9 +79,9 @@ def product_dtypes(module: nn.Module) -> list[torch.dtype]:
 def test_pictures_follow_the_precision_and_what_is_stored_does_not(tiny_model, frames, precision):
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     model = tiny_model.in_precision(precision)
-    exact = tiny_model.infer_actions(tiny_model.encode(frames))
-    seen = product_dtypes(model)
     with torch.inference_mode():
+        exact = tiny_model.infer_actions(tiny_model.encode(frames))
+        seen = product_dtypes(model)
         state_BTND = model.encode(frames)
         action_BUA = model.infer_actions(state_BTND)
         assert set(seen) == {torch.float32} and torch.equal(action_BUA, exact)

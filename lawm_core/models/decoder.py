@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lawm_core.models.blocks import Block, BlockConfig, grid_rotary
 from lawm_core.models.cells import cells_from_tokens
-from lawm_core.models.encoder import ResidualConv
+from lawm_core.models.encoder import ResidualConv, arrange_for_convolutions
 from lawm_core.models.geometry import FrameGeometry
 
 
@@ -61,7 +61,7 @@ class FrameDecoder(nn.Module):
         both_BTND = (state_BTND, self.context(state_BTND))
         cell_XCHW = torch.cat([cells_from_tokens(s.flatten(0, 1), cells) for s in both_BTND], dim=1)
         pixels = self.encoder_config.cell_pixels
-        detail = F.pixel_shuffle(self.head(F.gelu(self.body(self.stem(cell_XCHW)))), pixels)
+        detail = F.pixel_shuffle(self.head(F.gelu(self.body(self.stem(arrange_for_convolutions(cell_XCHW))))), pixels)
         smooth = F.interpolate(self.smooth(cell_XCHW), scale_factor=pixels, mode="bilinear", align_corners=False)
         frame_XCHW = (smooth + detail) * 0.5 + 0.5
         return rearrange(frame_XCHW, "(b t) c h w -> b t c h w", b=batch)

@@ -28,6 +28,15 @@ class EncoderConfig(FrameGeometry):
     depth: int = 2
 
 
+def arrange_for_convolutions(x_XCHW: Tensor) -> Tensor:
+    """Return the same numbers in the memory layout in which the convolutions that follow are faster.
+
+    Measured on CPUs in float32: channels-last is 1.1 to 1.4 times as fast forward, and up to 1.2 times as slow with the
+    way back.
+    """
+    return x_XCHW if torch.is_grad_enabled() else x_XCHW.contiguous(memory_format=torch.channels_last)
+
+
 class ResidualConv(nn.Module):
     """Two 3 x 3 convolutions added to the stream."""
 
@@ -57,7 +66,7 @@ class FrameEncoder(nn.Module):
     def cells(self, frame_XCHW: Tensor) -> Tensor:
         """cell_XCHW before standardisation."""
         x = F.pixel_unshuffle(frame_XCHW * 2 - 1, self.config.cell_pixels)
-        return self.head(self.body(self.stem(x)))
+        return self.head(self.body(self.stem(arrange_for_convolutions(x))))
 
     def forward(self, frame_BTCHW: Tensor) -> Tensor:
         """Raises ValueError for frames of another size than the model's."""

@@ -15,7 +15,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from lawm_core.models.cells import cells_from_tokens, displace, low_waves, wave_weights
-from lawm_core.models.encoder import ResidualConv
+from lawm_core.models.encoder import ResidualConv, arrange_for_convolutions
 from lawm_core.models.geometry import FrameGeometry
 
 
@@ -63,7 +63,7 @@ class MotionReader(nn.Module):
     def forward(self, before_XND: Tensor, after_XND: Tensor) -> tuple[Tensor, Tensor]:
         """score_XNK, a token's distributions, and flow_XN2, where it came from: (right, down) in state cells."""
         both = cells_from_tokens(torch.cat((before_XND, after_XND)), self.cells)
-        feature = F.normalize(self.features(both), dim=1)
+        feature = F.normalize(self.features(arrange_for_convolutions(both)), dim=1)
         before, after = rearrange(feature, "(two x) c h w -> two x (h w) c", two=2)
         likeness_XQX = torch.einsum("x q c, x k c -> x q k", after, before)
         likeness_XQK = likeness_XQX.gather(2, self.neighbour_QK.expand(len(before), -1, -1)).float()

@@ -105,7 +105,9 @@ def build_optimizers(
         optimizers.append(Muon(muon, lr=config.muon_rate, weight_decay=config.weight_decay, precision=precision))
     groups = [{"params": decayed, "weight_decay": config.weight_decay}]
     groups += [{"params": few, "weight_decay": 0.0} for few in (plain, single)]  # FSDP2 cannot cut single numbers up
-    optimizers.append(torch.optim.AdamW([g for g in groups if g["params"]], lr=config.adam_rate, betas=(0.9, 0.95)))
+    optimizers.append(
+        torch.optim.AdamW([g for g in groups if g["params"]], lr=config.adam_rate, betas=(0.9, 0.95), fused=True)
+    )
     return optimizers
 
 
