@@ -17,31 +17,21 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from lawm_core.contracts import CheckpointError
-from lawm_core.hub import fetch_model, is_on_hub
 from lawm_core.model import LatentActionModel, ModelConfig
+from lawm_core.model_folders import find_model, list_models
 from lawm_core.runtime import gathered, rank, wait_for_ranks
 from lawm_core.saving import atomic_path
 from lawm_core.schema import build_dataclass, read_json_file, sum_of
+
+__all__ = ["find_model", "fingerprint", "list_models", "load_model", "save_model"]
 
 SHARD_BYTES = 15 * 2**20
 FORMAT = 1
 SUMS = "SHA256SUMS"  # as `sha256sum --check` reads it
 SLACK_BYTES = 2**20  # that a model may need beyond twice its files: tables that are computed
-SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints"
 
 
 # ---- public names ---------------------------------------------------------------------------------------------------
-
-
-def list_models(folder: str | Path = SHIPPED) -> list[str]:
-    """Names of the models in `folder`, the default first (the one named in default.txt, else the first by name)."""
-    folder = Path(folder)
-    names = sorted(p.parent.name for p in folder.glob("*/config.json"))
-    default = folder / "default.txt"
-    if default.is_file() and (first := default.read_text().strip()) in names:
-        names.remove(first)
-        names.insert(0, first)
-    return names
 
 
 def load_model(name: str | Path | None = None, device: str | torch.device = "cpu") -> LatentActionModel:
@@ -102,27 +92,6 @@ def fingerprint(name: str | Path | None = None) -> str:
 
 
 # ---- reading --------------------------------------------------------------------------------------------------------
-
-
-def find_model(name: str | Path | None) -> Path:
-    """The folder of a model given by shipped name, by path, as `hub:owner/name`, or as None for the default.
-
-    Raises CheckpointError where there is none.
-    """
-    if is_on_hub(name):
-        return fetch_model(name)
-    if name is None:
-        names = list_models()
-        if not names:
-            raise CheckpointError(f"no model is shipped in {SHIPPED.name}/; train one (make train) or name a folder.")
-        name = names[0]
-    for folder in (Path(name), SHIPPED / str(name)):
-        if (folder / "config.json").is_file():
-            return folder
-    raise CheckpointError(
-        f"model {str(name)!r} is neither a folder with config.json nor one of: "
-        f"{', '.join(list_models()) or 'none shipped'}."
-    )
 
 
 def read_config(folder: Path) -> ModelConfig:

@@ -1,21 +1,37 @@
-"""What the commands of `cli.py` do. Heavy imports wait until one runs."""
+"""What the commands of `cli.py` do. Each checks what it is given before it imports anything heavy."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import json
+import os
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lawm_core.contracts import Clip
+from lawm_core.hub import parse, push_model
+from lawm_core.model_folders import check_model
+from lawm_core.video.paths import check_readable, check_writable
+
+if TYPE_CHECKING:
+    from lawm_core.contracts import Clip
 
 GALLERY = Path(__file__).resolve().parent.parent / "assets" / "gallery"
 
 
 def run_transfer(options: argparse.Namespace) -> None:
     """Writes the four lanes side by side and prints the scores."""
+    for path in (options.source, options.target):
+        check_readable(path)
+    check_writable(options.out)
+    check_folders(options.json and options.json.parent)
+    check_model_options(options)
+    if options.context >= options.frames:
+        raise ValueError(
+            f"context_frames came as {options.context}; needed: 1 to {options.frames - 1}, fewer than the frames."
+        )
     from lawm_core.evaluation.recipe import film
     from lawm_core.evaluation.transfer import transfer
     from lawm_core.video.files import write_clip
@@ -46,6 +62,8 @@ def run_transfer(options: argparse.Namespace) -> None:
 
 def run_actions(options: argparse.Namespace) -> None:
     """Saves action_UA with the settings that made it."""
+    check_readable(options.video)
+    check_model_options(options)
     import numpy as np
     import torch
 
@@ -71,6 +89,11 @@ def run_actions(options: argparse.Namespace) -> None:
 
 def run_replay(options: argparse.Namespace) -> None:
     """Writes the recipe's film."""
+    check_files(options.recipe)
+    check_folders(*options.videos)
+    check_writable(options.out)
+    if options.model:
+        check_model(options.model)
     from lawm_core.checkpoint import fingerprint, load_model
     from lawm_core.evaluation.recipe import Recipe, replay
     from lawm_core.runtime import pick_device
@@ -87,6 +110,8 @@ def run_replay(options: argparse.Namespace) -> None:
 
 def run_library(options: argparse.Namespace) -> None:
     """Builds a library with progress; a build that was stopped goes on."""
+    check_folders(options.folder)
+    check_model_options(options)
     from lawm_core.evaluation.librarian import build_library
     from lawm_core.evaluation.library import LibraryConfig
 
@@ -101,6 +126,8 @@ def run_library(options: argparse.Namespace) -> None:
 
 def run_extract(options: argparse.Namespace) -> None:
     """Rows of all videos; where it is asked for, the map of them or of a sample, and the places of the others on it."""
+    check_folders(options.folder)
+    check_model_options(options)
     from lawm_core.checkpoint import load_model
     from lawm_core.evaluation.extraction import ExtractionConfig, extract
     from lawm_core.evaluation.library import LibraryConfig
@@ -125,7 +152,8 @@ def run_extract(options: argparse.Namespace) -> None:
 
 def run_models(options: argparse.Namespace) -> None:
     """Prints name, size, rate and families of each shipped model."""
-    from lawm_core.checkpoint import list_models, load_model
+    from lawm_core.checkpoint import load_model
+    from lawm_core.model_folders import list_models
 
     rows = []
     for name in list_models():
@@ -144,6 +172,7 @@ def run_models(options: argparse.Namespace) -> None:
 
 def run_shards(options: argparse.Namespace) -> None:
     """Writes what is missing; says what there is."""
+    check_folders(options.folder)
     from lawm_core.training.recipes import find_recipe
     from lawm_core.worlds.clips import cache_config
     from lawm_core.worlds.shard_writer import ShardConfig, write_shards
@@ -160,6 +189,7 @@ def run_shards(options: argparse.Namespace) -> None:
 
 def run_train(options: argparse.Namespace) -> None:
     """One stage or the whole chain."""
+    check_folders(options.data, options.labels, *options.robot_video)
     if options.stage in ("controller", "baselines"):
         return run_train_labelled(options)
     from lawm_core.runtime import joined_ranks, pick_device, rank
@@ -196,16 +226,16 @@ def run_train(options: argparse.Namespace) -> None:
 
 def run_train_labelled(options: argparse.Namespace) -> None:
     """Controllers of one robot for OUT/model; or its baselines, on the encoder of OUT/model, into OUT/baselines."""
-    from lawm_core.runtime import launched_ranks
-
-    if options.pieces or options.passes > 1 or options.recompute or options.compile or launched_ranks() > 1:
+    ranks = int(os.environ.get("WORLD_SIZE", "1"))  # as `runtime.launched_ranks` has it, without torch
+    if options.pieces or options.passes > 1 or options.recompute or options.compile or ranks > 1:
         raise ValueError("controllers and baselines are small: they train in one process, as they are, saved whole.")
+    if not (options.robot and options.labels):
+        raise ValueError(f"train {options.stage} needs --robot NAME and --labels FOLDER.")
+    check_model(options.out / "model", (options.family,) if options.family else ())
     from lawm_core.checkpoint import load_model
     from lawm_core.training.baselines import train_baselines
     from lawm_core.training.controllers import train_controllers
 
-    if not (options.robot and options.labels):
-        raise ValueError(f"train {options.stage} needs --robot NAME and --labels FOLDER.")
     if options.stage == "baselines":
         told = train_baselines(
             options.out / "baselines",
@@ -242,6 +272,7 @@ def run_gallery(options: argparse.Namespace) -> None:
     from lawm_core.video.listing import LENT, LISTING, clips_here, pull, read_listing
 
     listing, folder = options.listing or LISTING, options.out or LENT
+    check_files(listing)
     clips = read_listing(listing)
     if unknown := set(options.only) - {clip.name for clip in clips}:
         raise ValueError(f"{', '.join(sorted(unknown))} is not in {listing}: {', '.join(c.name for c in clips)}.")
@@ -265,6 +296,8 @@ def run_gallery(options: argparse.Namespace) -> None:
 
 def run_record(options: argparse.Namespace) -> None:
     """Plays and writes a data set."""
+    if options.out.exists():
+        raise ValueError(f"{options.out} exists; needed: a folder that does not, for a fresh data set.")
     from lawm_core.worlds.recorder import TASKS, RecorderConfig, record
     from lawm_core.worlds.robots import build_robot
 
@@ -278,6 +311,7 @@ def run_record(options: argparse.Namespace) -> None:
 
 def run_pack(options: argparse.Namespace) -> None:
     """Writes the model's files anew, in half precision."""
+    check_model(options.model)
     from lawm_core.checkpoint import load_model, save_model
 
     folder = save_model(load_model(options.model), options.out, half=True)
@@ -287,8 +321,9 @@ def run_pack(options: argparse.Namespace) -> None:
 
 def run_push(options: argparse.Namespace) -> None:
     """Uploads a model that loads, and prints its page."""
+    check_model(options.model)
+    parse(options.address)
     from lawm_core.checkpoint import find_model, load_model
-    from lawm_core.hub import push_model
 
     folder = find_model(options.model)
     load_model(folder)
@@ -297,6 +332,8 @@ def run_push(options: argparse.Namespace) -> None:
 
 def run_evaluate(options: argparse.Namespace) -> None:
     """Measures and writes OUT/report.json, .md and .html; a line a figure goes to stdout."""
+    check_folders(options.data, options.baselines, *options.labels)
+    check_model(options.model, tuple(options.family.split(",")) if options.family else ())
     from lawm_core.checkpoint import fingerprint
     from lawm_core.evaluation.bench import QUICK, SuiteConfig
     from lawm_core.evaluation.report import read_report, write_report
@@ -326,6 +363,25 @@ def run_evaluate(options: argparse.Namespace) -> None:
             if score.step is None:
                 print(json.dumps({"suite": suite} | {k: v for k, v in vars(score).items() if v is not None}))
     print(f"{time.monotonic() - start:.0f} s; the report is in {options.out}", file=sys.stderr)
+
+
+def check_files(*paths: Path) -> None:
+    """Raise ValueError for the first path that is no file."""
+    for path in paths:
+        if not path.is_file():
+            raise ValueError(f"{path}: {'is a folder' if path.is_dir() else 'no such file'}.")
+
+
+def check_folders(*paths: Path | None) -> None:
+    """Raise ValueError for the first path that is no folder; options that were not given are None."""
+    for path in paths:
+        if path is not None and not path.is_dir():
+            raise ValueError(f"{path}: {'is not a folder' if path.exists() else 'no such folder'}.")
+
+
+def check_model_options(options: argparse.Namespace) -> None:
+    """Raise where there is no such model, or where it lacks the family."""
+    check_model(options.model, (options.family,) if options.family else ())
 
 
 def show_progress(fraction: float, what: str) -> None:
