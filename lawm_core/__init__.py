@@ -14,7 +14,7 @@ every clip, frame and token.
 
 Layers, each may import those to its right only (a test holds it):
 cli, commands, arguments > training, evaluation > checkpoint > model > models, planning, worlds > video > contracts,
-runtime, saving, schema, shares, hub, model_folders.
+runtime, saving, schema, shares, hub, model_folders, sketch.
 
 Importing this package imports nothing else: each public name brings its module along when it is first used.
 """

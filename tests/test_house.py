@@ -31,6 +31,7 @@ LAYERS = [
         "lawm_core.shares",
         "lawm_core.hub",
         "lawm_core.model_folders",
+        "lawm_core.sketch",
     ],
 ]
 # Packages that only some rooms may know.
