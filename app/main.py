@@ -13,9 +13,18 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 if not __package__:  # run as a file: Python then looks for modules in app/ instead of the folder above it
     sys.path[0] = str(ROOT)
+
+from app.options import BAD_MODEL, NAME, answer_early, read_options  # noqa: E402
+
+if __name__ == "__main__":
+    answer_early()
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read while Gradio is imported
 if os.environ.get("SPACES_ZERO_GPU") and find_spec("spaces"):
     import spaces  # noqa: F401 - it stands in for CUDA on ZeroGPU, so it comes before torch
+
+from app.gradio_import import import_gradio  # noqa: E402
+
+import_gradio()
 
 import gradio as gr  # noqa: E402
 from starlette.middleware import Middleware  # noqa: E402
@@ -24,7 +33,7 @@ import lawm_core as lawm  # noqa: E402
 from app.door import UPLOAD_BYTES, Door, fetch_no_addresses  # noqa: E402
 from app.figures import read_curves  # noqa: E402
 from app.heap import keep_few_heaps, start_trimming  # noqa: E402
-from app.layout import KEEP_SECONDS, NAME, build_page, read_look  # noqa: E402
+from app.layout import build_page, read_look  # noqa: E402
 from app.piece import Piece  # noqa: E402
 from app.studio import Studio  # noqa: E402
 from app.sweeper import Sweeper  # noqa: E402
@@ -32,9 +41,7 @@ from app.views import View  # noqa: E402
 from app.visitors import remember_states_alone  # noqa: E402
 from app.zero import borrow_gpu, is_announced  # noqa: E402
 
-USAGE = 2  # exit status
-BAD_MODEL = 4
-NO_PORT = 5
+NO_PORT = 5  # exit status
 NO_MCP = 6
 NO_SPACES = 7
 
@@ -42,9 +49,6 @@ NO_SPACES = 7
 def main(arguments: list[str] | None = None) -> int:
     """Loads the model, computes the first result, serves the page until it is told to stop."""
     options = read_options(arguments)
-    if options.keep < 1:
-        print(f"lawm-explorer: --keep came as {options.keep} seconds; 1 or more is needed.", file=sys.stderr)
-        return USAGE
     if is_announced() and not find_spec("spaces"):
         print("lawm-explorer: a Space with ZeroGPU needs one more package: pip install spaces", file=sys.stderr)
         return NO_SPACES
@@ -76,29 +80,6 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         print(f"lawm-explorer: port {options.port} cannot be used: {error}", file=sys.stderr)
         return NO_PORT
-
-
-def read_options(arguments: list[str] | None) -> argparse.Namespace:
-    """What the command line says; the environment gives the defaults, as on a Space."""
-    parser = argparse.ArgumentParser(prog="python -m app", description=f"{NAME}: a web page.")
-    environment = os.environ.get
-    parser.add_argument(
-        "--model", default=environment("LAWM_MODEL"), help="a shipped model's name, a folder, or hub:owner/name"
-    )
-    parser.add_argument("--host", default=environment("GRADIO_SERVER_NAME", "127.0.0.1"))
-    parser.add_argument("--port", type=int, default=int(environment("GRADIO_SERVER_PORT", "7860")))
-    gallery = environment("LAWM_GALLERY", ROOT / "assets" / "gallery")
-    parser.add_argument("--gallery", type=Path, default=gallery, help="a folder with clips and gallery.json")
-    library = environment("LAWM_LIBRARY", ROOT / "assets" / "library")
-    parser.add_argument("--library", type=Path, default=library, help="a folder that `lawm_core library` made")
-    keep = int(environment("LAWM_KEEP", KEEP_SECONDS))
-    parser.add_argument("--keep", type=int, default=keep, help="seconds that uploads and results stay (default 3600)")
-    parser.add_argument(
-        "--behind-proxy", action="store_true", default=bool(environment("SPACE_ID")),
-        help="believe X-Forwarded-For: only where a proxy sets it (default: on a Space)",
-    )  # fmt: skip
-    parser.add_argument("--mcp", action="store_true", help="also answer as a server of the Model Context Protocol")
-    return parser.parse_args(arguments)
 
 
 def private_folder() -> tempfile.TemporaryDirectory:

@@ -50,14 +50,6 @@ def at_least(least: int, text: str) -> int:
     return value
 
 
-def port(text: str) -> int:
-    """A TCP port; 0 lets the system choose."""
-    value = int(text)
-    if not 0 <= value <= 65535:
-        raise ArgumentTypeError(f"port must be in [0, 65535], got {text}.")
-    return value
-
-
 def positive(text: str) -> float:
     """A finite number above 0."""
     value = float(text)
