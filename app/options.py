@@ -27,6 +27,11 @@ def answer_early() -> None:
         sys.exit(BAD_MODEL)
 
 
+def is_announced() -> bool:
+    """Whether the environment says that this is a Space with ZeroGPU, as `spaces` reads it."""
+    return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
+
+
 def read_options(arguments: list[str] | None) -> argparse.Namespace:
     """What the command line says; the environment gives the defaults, as on a Space."""
     parser = argparse.ArgumentParser(prog="python -m app", description=f"{NAME}: a web page.")

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from lawm_core.video.paths import check_readable, check_writable
 
 if TYPE_CHECKING:
     from lawm_core.contracts import Clip
+    from lawm_core.model import LatentActionModel, ModelConfig
 
 GALLERY = Path(__file__).resolve().parent.parent / "assets" / "gallery"
 
@@ -32,12 +34,12 @@ def run_transfer(options: argparse.Namespace) -> None:
         raise ValueError(
             f"context_frames came as {options.context}; needed: 1 to {options.frames - 1}, fewer than the frames."
         )
+    let_threads_sleep()
     from lawm_core.evaluation.recipe import film
     from lawm_core.evaluation.transfer import transfer
     from lawm_core.video.files import write_clip
 
-    model = open_model(options)
-    source, target = (open_clip(p, options, model, options.frames) for p in (options.source, options.target))
+    model, (source, target) = open_model_and_clips(options, options.source, options.target)
     result = transfer(
         model, source, target, family=options.family, capacity=options.capacity, context_frames=options.context
     )
@@ -64,11 +66,11 @@ def run_actions(options: argparse.Namespace) -> None:
     """Saves action_UA with the settings that made it."""
     check_readable(options.video)
     check_model_options(options)
+    let_threads_sleep()
     import numpy as np
     import torch
 
-    model = open_model(options)
-    clip = open_clip(options.video, options, model, options.frames)
+    model, (clip,) = open_model_and_clips(options, options.video)
     family = options.family or model.families[0]
     with torch.inference_mode():
         state_BTND = model.encode(clip.frame_TCHW[None].to(model.device))
@@ -411,15 +413,35 @@ def open_labelled(folder: Path, options: argparse.Namespace, model):
     return found, world
 
 
-def open_clip(path: Path, options: argparse.Namespace, model, frames: int | None) -> Clip:
-    """A video at the model's rate and size."""
+def let_threads_sleep() -> None:
+    """Before torch is imported: its threads sleep while they wait, and leave processors to what else there is to do.
+
+    They would wait in loops, in which a busy machine takes ten times as long.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def open_model_and_clips(options: argparse.Namespace, *paths: Path) -> tuple[LatentActionModel, list[Clip]]:
+    """The model, and videos at its rate and size: they are decoded, by child processes, while its weights are read."""
+    from lawm_core.checkpoint import read_config
+    from lawm_core.model_folders import find_model
+
+    with ThreadPoolExecutor(len(paths)) as readers:
+        config = read_config(find_model(options.model))
+        clips = [readers.submit(open_clip, path, options, config) for path in paths]
+        model = open_model(options)
+        return model, [clip.result() for clip in clips]
+
+
+def open_clip(path: Path, options: argparse.Namespace, config: ModelConfig) -> Clip:
+    """A video at a model's rate and size."""
     from lawm_core.video.files import read_clip
 
     return read_clip(
         path,
-        frames_per_second=model.frames_per_second,
-        size=model.frame_size,
-        num_frames=frames,
+        frames_per_second=config.frames_per_second,
+        size=config.encoder.frame_size,
+        num_frames=options.frames,
         start_seconds=options.start,
         trusted=options.trusted,
     )
