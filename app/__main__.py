@@ -2,6 +2,10 @@
 
 import sys
 
-from app.main import main
+from app.options import answer_early
+
+answer_early()  # before the imports that take seconds
+
+from app.main import main  # noqa: E402
 
 sys.exit(main())

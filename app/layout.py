@@ -12,6 +12,7 @@ from app.components.choices import gallery_style
 from app.components.message import build_message
 from app.components.tabs import build_tabs, pane
 from app.fairness import queue_fairly
+from app.options import KEEP_SECONDS, NAME
 from app.pictures import data_uri
 from app.studio import Studio
 from app.tabs.about import build_about_tab
@@ -25,10 +26,8 @@ from app.tabs.selection import ELSEWHERE, PRIVATE, Selection, build_dials, build
 from app.tabs.transfer import build_transfer_tab, wire_transfer_tab
 from app.views import View
 
-NAME = "LAWM Explorer"
 PROMISE = "Read the actions out of one video, and let them happen in another."
 FOLDER = Path(__file__).parent
-KEEP_SECONDS = 3600
 
 
 def build_page(

@@ -7,66 +7,76 @@ import os
 import signal
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 ROOT = Path(__file__).resolve().parent.parent
 if not __package__:  # run as a file: Python then looks for modules in app/ instead of the folder above it
     sys.path[0] = str(ROOT)
+
+from app.options import BAD_MODEL, NAME, answer_early, is_announced, read_options  # noqa: E402
+
+if __name__ == "__main__":
+    answer_early()
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read while Gradio is imported
+# Read while torch is imported. Its threads would otherwise wait for each other in loops that keep processors busy: with
+# anything else to do, as here while Gradio is imported, results take up to ten times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if os.environ.get("SPACES_ZERO_GPU") and find_spec("spaces"):
     import spaces  # noqa: F401 - it stands in for CUDA on ZeroGPU, so it comes before torch
 
-import gradio as gr  # noqa: E402
-from starlette.middleware import Middleware  # noqa: E402
-
 import lawm_core as lawm  # noqa: E402
-from app.door import UPLOAD_BYTES, Door, fetch_no_addresses  # noqa: E402
-from app.figures import read_curves  # noqa: E402
-from app.heap import keep_few_heaps, start_trimming  # noqa: E402
-from app.layout import KEEP_SECONDS, NAME, build_page, read_look  # noqa: E402
-from app.piece import Piece  # noqa: E402
+from app.gradio_import import import_gradio  # noqa: E402
+from app.heap import keep_few_heaps, pause_collection, start_trimming  # noqa: E402
+from app.opening import open_studio  # noqa: E402
 from app.studio import Studio  # noqa: E402
 from app.sweeper import Sweeper  # noqa: E402
-from app.views import View  # noqa: E402
-from app.visitors import remember_states_alone  # noqa: E402
-from app.zero import borrow_gpu, is_announced  # noqa: E402
 
-USAGE = 2  # exit status
-BAD_MODEL = 4
-NO_PORT = 5
+if TYPE_CHECKING:
+    import gradio as gr
+
+NO_PORT = 5  # exit status
 NO_MCP = 6
 NO_SPACES = 7
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Loads the model, computes the first result, serves the page until it is told to stop."""
+    """Loads the model, computes the first result, serves the page until it is told to stop.
+
+    What is computed goes on in a thread of its own while Gradio is imported here and the page is built.
+    """
     options = read_options(arguments)
-    if options.keep < 1:
-        print(f"lawm-explorer: --keep came as {options.keep} seconds; 1 or more is needed.", file=sys.stderr)
-        return USAGE
     if is_announced() and not find_spec("spaces"):
         print("lawm-explorer: a Space with ZeroGPU needs one more package: pip install spaces", file=sys.stderr)
         return NO_SPACES
-    keep_few_heaps()
-    try:
-        folder = lawm.find_model(options.model)  # once: what lies on the Hub may change
-        model = lawm.load_model(folder)
-    except lawm.CheckpointError as error:
-        print(f"lawm-explorer: {error}", file=sys.stderr)
-        return BAD_MODEL
     if options.mcp and not find_spec("mcp"):
         print("lawm-explorer: --mcp needs one more package: pip install 'gradio[mcp]'", file=sys.stderr)
         return NO_MCP
+    keep_few_heaps()
     start_trimming()
     uploads = private_folder()
-    studio = Studio(model, options.gallery, lawm.fingerprint(folder), options.library)
-    first = first_result(studio)
-    if is_announced():  # from here on: nobody has asked for the first result, so no GPU is borrowed for it
-        studio.elsewhere = borrow_gpu(model)
-    curves, card = read_curves(folder / "report" / "report.json"), folder / "card.md"
-    card_text = card.read_text(encoding="utf-8") if card.is_file() else None
-    page = build_page(studio, first, curves, card_text, options.keep, options.behind_proxy)
+    with ThreadPoolExecutor(1) as beside, pause_collection():
+        opened = beside.submit(open_studio, options)
+        import_gradio()
+        from app.door import fetch_no_addresses
+        from app.figures import read_curves
+        from app.layout import build_page
+        from app.visitors import remember_states_alone
+        from app.zero import borrow_gpu
+
+        try:
+            folder, studio, first = opened.result()
+        except lawm.CheckpointError as error:
+            print(f"lawm-explorer: {error}", file=sys.stderr)
+            return BAD_MODEL
+        beside.submit(studio.draw_gallery)  # kept by the studio until the page is served
+        if is_announced():  # from here on: nobody has asked for the first result, so no GPU is borrowed for it
+            studio.elsewhere = borrow_gpu(studio.model)
+        curves, card = read_curves(folder / "report" / "report.json"), folder / "card.md"
+        card_text = card.read_text(encoding="utf-8") if card.is_file() else None
+        page = build_page(studio, first, curves, card_text, options.keep, options.behind_proxy)
     fetch_no_addresses()
     remember_states_alone()
     Sweeper(studio.exports, options.keep, studio.export_lock)
@@ -76,29 +86,6 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         print(f"lawm-explorer: port {options.port} cannot be used: {error}", file=sys.stderr)
         return NO_PORT
-
-
-def read_options(arguments: list[str] | None) -> argparse.Namespace:
-    """What the command line says; the environment gives the defaults, as on a Space."""
-    parser = argparse.ArgumentParser(prog="python -m app", description=f"{NAME}: a web page.")
-    environment = os.environ.get
-    parser.add_argument(
-        "--model", default=environment("LAWM_MODEL"), help="a shipped model's name, a folder, or hub:owner/name"
-    )
-    parser.add_argument("--host", default=environment("GRADIO_SERVER_NAME", "127.0.0.1"))
-    parser.add_argument("--port", type=int, default=int(environment("GRADIO_SERVER_PORT", "7860")))
-    gallery = environment("LAWM_GALLERY", ROOT / "assets" / "gallery")
-    parser.add_argument("--gallery", type=Path, default=gallery, help="a folder with clips and gallery.json")
-    library = environment("LAWM_LIBRARY", ROOT / "assets" / "library")
-    parser.add_argument("--library", type=Path, default=library, help="a folder that `lawm_core library` made")
-    keep = int(environment("LAWM_KEEP", KEEP_SECONDS))
-    parser.add_argument("--keep", type=int, default=keep, help="seconds that uploads and results stay (default 3600)")
-    parser.add_argument(
-        "--behind-proxy", action="store_true", default=bool(environment("SPACE_ID")),
-        help="believe X-Forwarded-For: only where a proxy sets it (default: on a Space)",
-    )  # fmt: skip
-    parser.add_argument("--mcp", action="store_true", help="also answer as a server of the Model Context Protocol")
-    return parser.parse_args(arguments)
 
 
 def private_folder() -> tempfile.TemporaryDirectory:
@@ -111,16 +98,13 @@ def private_folder() -> tempfile.TemporaryDirectory:
     return folder
 
 
-def first_result(studio: Studio) -> View | None:
-    """The first pair's transfer, so that the page opens with something to look at."""
-    if not studio.gallery.pairs:
-        return None
-    pair = studio.gallery.pairs[0]
-    return studio.transfer(*(Piece.of(studio.gallery.path(file)) for file in (pair.source, pair.target)))
-
-
 def serve(page: gr.Blocks, studio: Studio, options: argparse.Namespace) -> int:
     """Opens the port, says where, and waits."""
+    from starlette.middleware import Middleware
+
+    from app.door import UPLOAD_BYTES, Door
+    from app.layout import read_look
+
     _, address, _ = page.launch(
         server_name=options.host,
         server_port=options.port,

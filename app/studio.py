@@ -76,6 +76,7 @@ class Studio:
         self._model_lock = Lock()  # one computation at a time: two would only slow each other down
         self.school = DrivingSchool(model, lock=self._model_lock)
         self.export_lock = Lock()
+        self._sheet, self._sheet_lock = None, Lock()
         self._exports = tempfile.TemporaryDirectory(prefix="lawm-explorer-")
 
     def _usable(self, gallery: Gallery) -> Gallery:
@@ -120,9 +121,16 @@ class Studio:
         return draw_sheet(spread_frames(clip.frame_TCHW, THUMB_FRAMES), THUMB_PIXELS, THUMB_FRAMES, quality=78)
 
     def draw_gallery(self) -> bytes | None:
-        """The strips of all clips in the gallery, one below the other, as one JPEG; None when there are none."""
-        if not self.gallery.clips:
-            return None
+        """The strips of all clips in the gallery, one below the other, as one JPEG; None when there are none.
+
+        Drawn once; a second call waits for the first.
+        """
+        with self._sheet_lock:
+            if self._sheet is None and self.gallery.clips:
+                self._sheet = self._draw_gallery()
+            return self._sheet
+
+    def _draw_gallery(self) -> bytes:
         paths = [self.gallery.path(clip.file) for clip in self.gallery.clips]
         clips = [self._read(Piece.of(path), THUMB_PIXELS, self._own(path)).frame_TCHW for path in paths]
         return draw_sheet(

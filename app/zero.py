@@ -8,7 +8,6 @@ there; all that is short or goes on from step to step (previews, drives, the map
 from __future__ import annotations
 
 import copy
-import os
 from dataclasses import fields, replace
 from typing import TypeVar
 
@@ -17,18 +16,16 @@ import numpy as np
 import torch
 
 import lawm_core as lawm
+from app.options import is_announced
 from app.studio import Compute, Progress
+
+__all__ = ["borrow_gpu", "is_announced"]
 
 DEVICE = "cuda"
 SECONDS = 20  # that a result may take once it has a GPU; as much must be left of a visitor's share
 BROKEN = "ZeroGPU worker error"  # the title that `spaces` gives to faults of ours; all its other errors are for people
 
 Parcel = TypeVar("Parcel", lawm.Clip, lawm.Transfer)
-
-
-def is_announced() -> bool:
-    """Whether the environment says that this is a Space with ZeroGPU, as `spaces` reads it."""
-    return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 
 
 def borrow_gpu(model: lawm.LatentActionModel) -> Compute:

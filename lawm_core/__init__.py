@@ -13,31 +13,40 @@ H steps, E elites, I iterations, R resamples, X merged axes, Y what is foretold 
 every clip, frame and token.
 
 Layers, each may import those to its right only (a test holds it):
-cli, commands > training, evaluation > checkpoint > model > models, planning, worlds > video > contracts, runtime,
-saving, schema, shares, hub.
+cli, commands, arguments > training, evaluation > checkpoint > model > models, planning, worlds > video > contracts,
+runtime, saving, schema, shares, hub, model_folders, sketch.
+
+Importing this package imports nothing else: each public name brings its module along when it is first used.
 """
 
-from lawm_core.checkpoint import find_model, fingerprint, list_models, load_model, save_model
-from lawm_core.contracts import CheckpointError, Clip, Plan, Rollout, Transfer, VideoError
-from lawm_core.evaluation.library import ActionLibrary, load_library
-from lawm_core.evaluation.meaning import say_motion
-from lawm_core.evaluation.paper import paper_ratios
-from lawm_core.evaluation.projection import umap_places
-from lawm_core.evaluation.recipe import ClipReference, Recipe, content_hash, film, lanes, perform
-from lawm_core.evaluation.script import ActionScript, ScriptStep, Term, read_script
-from lawm_core.evaluation.transfer import apply_actions, transfer, try_actions
-from lawm_core.model import LatentActionModel, ModelConfig
-from lawm_core.models.controller import ControllerConfig
-from lawm_core.planning.cem import CemConfig, free_search, known_search, plan_by_cem, plan_steps, search_by_cem
-from lawm_core.planning.dynamics import WorldModelDynamics
-from lawm_core.planning.objectives import GoalState
-from lawm_core.planning.present import Present
-from lawm_core.runtime import describe_hardware
-from lawm_core.video.files import read_clip, read_picture, write_clip
-from lawm_core.video.film import enlarge
-from lawm_core.video.listing import ListedClip, clips_here, read_listing
-from lawm_core.worlds.robots import build_robot
-from lawm_core.worlds.simulator import SimulatorError
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # for editors and type checkers
+    from lawm_core.checkpoint import fingerprint, load_model, save_model
+    from lawm_core.contracts import CheckpointError, Clip, Plan, Rollout, Transfer, VideoError
+    from lawm_core.evaluation.library import ActionLibrary, load_library
+    from lawm_core.evaluation.meaning import say_motion
+    from lawm_core.evaluation.paper import paper_ratios
+    from lawm_core.evaluation.projection import umap_places
+    from lawm_core.evaluation.recipe import ClipReference, Recipe, content_hash, film, lanes, perform
+    from lawm_core.evaluation.script import ActionScript, ScriptStep, Term, read_script
+    from lawm_core.evaluation.transfer import apply_actions, transfer, try_actions
+    from lawm_core.model import LatentActionModel, ModelConfig
+    from lawm_core.model_folders import find_model, list_models
+    from lawm_core.models.controller import ControllerConfig
+    from lawm_core.planning.cem import CemConfig, free_search, known_search, plan_by_cem, plan_steps, search_by_cem
+    from lawm_core.planning.dynamics import WorldModelDynamics
+    from lawm_core.planning.objectives import GoalState
+    from lawm_core.planning.present import Present
+    from lawm_core.runtime import describe_hardware
+    from lawm_core.video.files import read_clip, read_picture, write_clip
+    from lawm_core.video.film import enlarge
+    from lawm_core.video.listing import ListedClip, clips_here, read_listing
+    from lawm_core.worlds.robots import build_robot
+    from lawm_core.worlds.simulator import SimulatorError
 
 __all__ = [
     "ActionLibrary",
@@ -92,3 +101,43 @@ __all__ = [
     "umap_places",
     "write_clip",
 ]
+
+# The same names for the interpreter (PEP 562): module, and what is public of it.
+_EXPORTS = {
+    "checkpoint": ("fingerprint", "load_model", "save_model"),
+    "contracts": ("CheckpointError", "Clip", "Plan", "Rollout", "Transfer", "VideoError"),
+    "evaluation.library": ("ActionLibrary", "load_library"),
+    "evaluation.meaning": ("say_motion",),
+    "evaluation.paper": ("paper_ratios",),
+    "evaluation.projection": ("umap_places",),
+    "evaluation.recipe": ("ClipReference", "Recipe", "content_hash", "film", "lanes", "perform"),
+    "evaluation.script": ("ActionScript", "ScriptStep", "Term", "read_script"),
+    "evaluation.transfer": ("apply_actions", "transfer", "try_actions"),
+    "model": ("LatentActionModel", "ModelConfig"),
+    "model_folders": ("find_model", "list_models"),
+    "models.controller": ("ControllerConfig",),
+    "planning.cem": ("CemConfig", "free_search", "known_search", "plan_by_cem", "plan_steps", "search_by_cem"),
+    "planning.dynamics": ("WorldModelDynamics",),
+    "planning.objectives": ("GoalState",),
+    "planning.present": ("Present",),
+    "runtime": ("describe_hardware",),
+    "video.files": ("read_clip", "read_picture", "write_clip"),
+    "video.film": ("enlarge",),
+    "video.listing": ("ListedClip", "clips_here", "read_listing"),
+    "worlds.robots": ("build_robot",),
+    "worlds.simulator": ("SimulatorError",),
+}
+_MODULE_OF = {name: f"{__name__}.{module}" for module, names in _EXPORTS.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module of a public name on first use; the name is then an ordinary attribute."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_MODULE_OF[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    """Public names are listed before they are first used."""
+    return sorted({*globals(), *__all__})

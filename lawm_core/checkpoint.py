@@ -17,31 +17,23 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from lawm_core.contracts import CheckpointError
-from lawm_core.hub import fetch_model, is_on_hub
 from lawm_core.model import LatentActionModel, ModelConfig
+from lawm_core.model_folders import find_model, list_models
 from lawm_core.runtime import gathered, pick_precision, rank, wait_for_ranks
 from lawm_core.saving import atomic_path
 from lawm_core.schema import build_dataclass, read_json_file, sum_of
+from lawm_core.sketch import WithoutWeights
+
+__all__ = ["find_model", "fingerprint", "list_models", "load_model", "save_model"]
 
 SHARD_BYTES = 15 * 2**20
 FORMAT = 1
 SUMS = "SHA256SUMS"  # as `sha256sum --check` reads it
 SLACK_BYTES = 2**20  # that a model may need beyond twice its files: tables that are computed
-SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints"
+SKETCH_SHARE = 4  # times as much as a model may need, for one step of computing its tables: bounds are rough
 
 
 # ---- public names ---------------------------------------------------------------------------------------------------
-
-
-def list_models(folder: str | Path = SHIPPED) -> list[str]:
-    """Names of the models in `folder`, the default first (the one named in default.txt, else the first by name)."""
-    folder = Path(folder)
-    names = sorted(p.parent.name for p in folder.glob("*/config.json"))
-    default = folder / "default.txt"
-    if default.is_file() and (first := default.read_text().strip()) in names:
-        names.remove(first)
-        names.insert(0, first)
-    return names
 
 
 def load_model(
@@ -57,8 +49,8 @@ def load_model(
     folder = find_model(name)
     config, shards = read_config(folder), list_shards(folder)
     check_sums(folder, shards)
-    check_fit(folder, config, shards)
-    model = LatentActionModel(config, precision)
+    model = build_to_fit(folder, config, shards)
+    model.precision = precision
     fill(model, shards)
     return model.to(device).eval().requires_grad_(False)
 
@@ -108,27 +100,6 @@ def fingerprint(name: str | Path | None = None) -> str:
 # ---- reading --------------------------------------------------------------------------------------------------------
 
 
-def find_model(name: str | Path | None) -> Path:
-    """The folder of a model given by shipped name, by path, as `hub:owner/name`, or as None for the default.
-
-    Raises CheckpointError where there is none.
-    """
-    if is_on_hub(name):
-        return fetch_model(name)
-    if name is None:
-        names = list_models()
-        if not names:
-            raise CheckpointError(f"no model is shipped in {SHIPPED.name}/; train one (make train) or name a folder.")
-        name = names[0]
-    for folder in (Path(name), SHIPPED / str(name)):
-        if (folder / "config.json").is_file():
-            return folder
-    raise CheckpointError(
-        f"model {str(name)!r} is neither a folder with config.json nor one of: "
-        f"{', '.join(list_models()) or 'none shipped'}."
-    )
-
-
 def read_config(folder: Path) -> ModelConfig:
     """config.json as a ModelConfig; unknown, missing or ill-typed fields are a CheckpointError."""
     try:
@@ -161,14 +132,17 @@ def check_sums(folder: Path, shards: Sequence[Path]) -> None:
             raise CheckpointError(f"{shard.name} is not the file that {SUMS} names; it is damaged or was replaced.")
 
 
-def check_fit(folder: Path, config: ModelConfig, shards: Sequence[Path]) -> None:
-    """Whether the files hold just what the config describes, before anything of that size is allocated."""
+def build_to_fit(folder: Path, config: ModelConfig, shards: Sequence[Path]) -> LatentActionModel:
+    """The model of the config, its weights without memory, once the files are known to hold just these weights."""
     shapes = {name: shape for shard in shards for name, shape in read_shapes(shard).items()}
     if (most := largest_count(config)) > len(shapes):
         raise CheckpointError(f"{folder.name}/config.json asks for {most} parts; the files hold {len(shapes)} tensors.")
+    most = 2 * sum(shard.stat().st_size for shard in shards) + SLACK_BYTES
     try:
-        with torch.device("meta"):  # shapes without memory
+        with WithoutWeights(SKETCH_SHARE * most):
             sketch = LatentActionModel(config)
+    except MemoryError:
+        raise CheckpointError(f"{folder.name}/config.json asks for tables far larger than the model's files.") from None
     except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise CheckpointError(f"{folder.name}/config.json does not describe a model: {error}") from None
     needed = {name: tuple(tensor.shape) for name, tensor in sketch.state_dict().items()}
@@ -180,9 +154,9 @@ def check_fit(folder: Path, config: ModelConfig, shards: Sequence[Path]) -> None
     if missing := sorted(set(needed) - set(shapes)):
         raise CheckpointError(f"{folder.name} lacks {len(missing)} of {len(needed)} tensors, {missing[0]} for one.")
     size = sum(t.nbytes for t in (*sketch.parameters(), *sketch.buffers()))
-    most = 2 * sum(shard.stat().st_size for shard in shards) + SLACK_BYTES
     if size > most:
         raise CheckpointError(f"{folder.name} would need {size >> 20} MiB, more than twice its files.")
+    return sketch
 
 
 def read_shapes(shard: Path) -> dict[str, tuple[int, ...]]:
@@ -206,17 +180,27 @@ def largest_count(config: object) -> int:
 
 
 def fill(model: LatentActionModel, shards: Sequence[Path]) -> None:
-    """Copies the weights into the model, one tensor at a time."""
-    place = model.state_dict()
+    """Gives the model its weights, one tensor at a time: read by memory map, in memory of the model's own."""
+    wanted = {name: tensor.dtype for name, tensor in model.state_dict().items()}
+    weights = {}
     for shard in shards:
         try:
             with safe_open(shard, framework="pt") as tensors:
                 for name in tensors.keys():
-                    place[name].copy_(tensors.get_tensor(name))
-                    if not place[name].sum(dtype=torch.float64).isfinite():  # far quicker than one by one
+                    weights[name] = tensors.get_tensor(name).to(wanted[name], copy=True)
+                    if not all_finite(weights[name]):
                         raise CheckpointError(f"{shard.name}: {name} holds numbers that are not finite.")
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{shard.name} cannot be read: {error}.") from None
+    model.load_state_dict(weights, assign=True)
+    assert not any(x.is_meta for x in (*model.parameters(), *model.buffers())), "a table was not computed"
+
+
+def all_finite(tensor: torch.Tensor) -> bool:
+    """Whether every number is finite, by their sum: far quicker than one by one. float64 decides where large numbers
+    are too much for float32.
+    """
+    return bool(tensor.sum().isfinite() or tensor.sum(dtype=torch.float64).isfinite())
 
 
 # ---- writing --------------------------------------------------------------------------------------------------------

@@ -1,27 +1,45 @@
-"""What the commands of `cli.py` do. Heavy imports wait until one runs."""
+"""What the commands of `cli.py` do. Each checks what it is given before it imports anything heavy."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import json
+import os
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lawm_core.contracts import Clip
+from lawm_core.hub import parse, push_model
+from lawm_core.model_folders import check_model
+from lawm_core.video.paths import check_readable, check_writable
+
+if TYPE_CHECKING:
+    from lawm_core.contracts import Clip
+    from lawm_core.model import LatentActionModel, ModelConfig
 
 GALLERY = Path(__file__).resolve().parent.parent / "assets" / "gallery"
 
 
 def run_transfer(options: argparse.Namespace) -> None:
     """Writes the four lanes side by side and prints the scores."""
+    for path in (options.source, options.target):
+        check_readable(path)
+    check_writable(options.out)
+    check_folders(options.json and options.json.parent)
+    check_model_options(options)
+    if options.context >= options.frames:
+        raise ValueError(
+            f"context_frames came as {options.context}; needed: 1 to {options.frames - 1}, fewer than the frames."
+        )
+    let_threads_sleep()
     from lawm_core.evaluation.recipe import film
     from lawm_core.evaluation.transfer import transfer
     from lawm_core.video.files import write_clip
 
-    model = open_model(options)
-    source, target = (open_clip(p, options, model, options.frames) for p in (options.source, options.target))
+    model, (source, target) = open_model_and_clips(options, options.source, options.target)
     result = transfer(
         model, source, target, family=options.family, capacity=options.capacity, context_frames=options.context
     )
@@ -46,11 +64,13 @@ def run_transfer(options: argparse.Namespace) -> None:
 
 def run_actions(options: argparse.Namespace) -> None:
     """Saves action_UA with the settings that made it."""
+    check_readable(options.video)
+    check_model_options(options)
+    let_threads_sleep()
     import numpy as np
     import torch
 
-    model = open_model(options)
-    clip = open_clip(options.video, options, model, options.frames)
+    model, (clip,) = open_model_and_clips(options, options.video)
     family = options.family or model.families[0]
     with torch.inference_mode():
         state_BTND = model.encode(clip.frame_TCHW[None].to(model.device))
@@ -71,6 +91,11 @@ def run_actions(options: argparse.Namespace) -> None:
 
 def run_replay(options: argparse.Namespace) -> None:
     """Writes the recipe's film."""
+    check_files(options.recipe)
+    check_folders(*options.videos)
+    check_writable(options.out)
+    if options.model:
+        check_model(options.model)
     from lawm_core.checkpoint import fingerprint, load_model
     from lawm_core.evaluation.recipe import Recipe, explain_inexact, replay
     from lawm_core.runtime import pick_device
@@ -90,6 +115,8 @@ def run_replay(options: argparse.Namespace) -> None:
 
 def run_library(options: argparse.Namespace) -> None:
     """Builds a library with progress; a build that was stopped goes on."""
+    check_folders(options.folder)
+    check_model_options(options)
     from lawm_core.evaluation.librarian import build_library
     from lawm_core.evaluation.library import LibraryConfig
 
@@ -104,6 +131,8 @@ def run_library(options: argparse.Namespace) -> None:
 
 def run_extract(options: argparse.Namespace) -> None:
     """Rows of all videos; where it is asked for, the map of them or of a sample, and the places of the others on it."""
+    check_folders(options.folder)
+    check_model_options(options)
     from lawm_core.checkpoint import load_model
     from lawm_core.evaluation.extraction import ExtractionConfig, extract
     from lawm_core.evaluation.library import LibraryConfig
@@ -128,7 +157,8 @@ def run_extract(options: argparse.Namespace) -> None:
 
 def run_models(options: argparse.Namespace) -> None:
     """Prints name, size, rate and families of each shipped model."""
-    from lawm_core.checkpoint import list_models, load_model
+    from lawm_core.checkpoint import load_model
+    from lawm_core.model_folders import list_models
 
     rows = []
     for name in list_models():
@@ -147,6 +177,7 @@ def run_models(options: argparse.Namespace) -> None:
 
 def run_shards(options: argparse.Namespace) -> None:
     """Writes what is missing; says what there is."""
+    check_folders(options.folder)
     from lawm_core.training.recipes import find_recipe
     from lawm_core.worlds.clips import cache_config
     from lawm_core.worlds.shard_writer import ShardConfig, write_shards
@@ -163,6 +194,7 @@ def run_shards(options: argparse.Namespace) -> None:
 
 def run_train(options: argparse.Namespace) -> None:
     """One stage or the whole chain."""
+    check_folders(options.data, options.labels, *options.robot_video)
     if options.stage in ("controller", "baselines"):
         return run_train_labelled(options)
     from lawm_core.runtime import joined_ranks, pick_device, rank
@@ -200,16 +232,16 @@ def run_train(options: argparse.Namespace) -> None:
 
 def run_train_labelled(options: argparse.Namespace) -> None:
     """Controllers of one robot for OUT/model; or its baselines, on the encoder of OUT/model, into OUT/baselines."""
-    from lawm_core.runtime import launched_ranks
-
-    if options.pieces or options.passes > 1 or options.recompute or options.compile or launched_ranks() > 1:
+    ranks = int(os.environ.get("WORLD_SIZE", "1"))  # as `runtime.launched_ranks` has it, without torch
+    if options.pieces or options.passes > 1 or options.recompute or options.compile or ranks > 1:
         raise ValueError("controllers and baselines are small: they train in one process, as they are, saved whole.")
+    if not (options.robot and options.labels):
+        raise ValueError(f"train {options.stage} needs --robot NAME and --labels FOLDER.")
+    check_model(options.out / "model", (options.family,) if options.family else ())
     from lawm_core.checkpoint import load_model
     from lawm_core.training.baselines import train_baselines
     from lawm_core.training.controllers import train_controllers
 
-    if not (options.robot and options.labels):
-        raise ValueError(f"train {options.stage} needs --robot NAME and --labels FOLDER.")
     if options.stage == "baselines":
         told = train_baselines(
             options.out / "baselines",
@@ -248,6 +280,7 @@ def run_gallery(options: argparse.Namespace) -> None:
     from lawm_core.video.listing import LENT, LISTING, clips_here, pull, read_listing
 
     listing, folder = options.listing or LISTING, options.out or LENT
+    check_files(listing)
     clips = read_listing(listing)
     if unknown := set(options.only) - {clip.name for clip in clips}:
         raise ValueError(f"{', '.join(sorted(unknown))} is not in {listing}: {', '.join(c.name for c in clips)}.")
@@ -271,6 +304,8 @@ def run_gallery(options: argparse.Namespace) -> None:
 
 def run_record(options: argparse.Namespace) -> None:
     """Plays and writes a data set."""
+    if options.out.exists():
+        raise ValueError(f"{options.out} exists; needed: a folder that does not, for a fresh data set.")
     from lawm_core.worlds.recorder import TASKS, RecorderConfig, record
     from lawm_core.worlds.robots import build_robot
 
@@ -284,6 +319,7 @@ def run_record(options: argparse.Namespace) -> None:
 
 def run_pack(options: argparse.Namespace) -> None:
     """Writes the model's files anew, in half precision."""
+    check_model(options.model)
     from lawm_core.checkpoint import load_model, save_model
 
     folder = save_model(load_model(options.model), options.out, half=True)
@@ -293,8 +329,9 @@ def run_pack(options: argparse.Namespace) -> None:
 
 def run_push(options: argparse.Namespace) -> None:
     """Uploads a model that loads, and prints its page."""
+    check_model(options.model)
+    parse(options.address)
     from lawm_core.checkpoint import find_model, load_model
-    from lawm_core.hub import push_model
 
     folder = find_model(options.model)
     load_model(folder)
@@ -303,6 +340,8 @@ def run_push(options: argparse.Namespace) -> None:
 
 def run_evaluate(options: argparse.Namespace) -> None:
     """Measures and writes OUT/report.json, .md and .html; a line a figure goes to stdout."""
+    check_folders(options.data, options.baselines, *options.labels)
+    check_model(options.model, tuple(options.family.split(",")) if options.family else ())
     from lawm_core.checkpoint import fingerprint
     from lawm_core.evaluation.bench import QUICK, SuiteConfig
     from lawm_core.evaluation.report import read_report, write_report
@@ -336,6 +375,25 @@ def run_evaluate(options: argparse.Namespace) -> None:
     print(f"{time.monotonic() - start:.0f} s; the report is in {options.out}", file=sys.stderr)
 
 
+def check_files(*paths: Path) -> None:
+    """Raise ValueError for the first path that is no file."""
+    for path in paths:
+        if not path.is_file():
+            raise ValueError(f"{path}: {'is a folder' if path.is_dir() else 'no such file'}.")
+
+
+def check_folders(*paths: Path | None) -> None:
+    """Raise ValueError for the first path that is no folder; options that were not given are None."""
+    for path in paths:
+        if path is not None and not path.is_dir():
+            raise ValueError(f"{path}: {'is not a folder' if path.exists() else 'no such folder'}.")
+
+
+def check_model_options(options: argparse.Namespace) -> None:
+    """Raise where there is no such model, or where it lacks the family."""
+    check_model(options.model, (options.family,) if options.family else ())
+
+
 def show_progress(fraction: float, what: str) -> None:
     """One line on stderr that is written over."""
     print(f"\r{fraction:4.0%}  {what:<60}", end="" if fraction < 1 else "\n", file=sys.stderr, flush=True)
@@ -364,15 +422,35 @@ def open_labelled(folder: Path, options: argparse.Namespace, model):
     return found, world
 
 
-def open_clip(path: Path, options: argparse.Namespace, model, frames: int | None) -> Clip:
-    """A video at the model's rate and size."""
+def let_threads_sleep() -> None:
+    """Before torch is imported: its threads sleep while they wait, and leave processors to what else there is to do.
+
+    They would wait in loops, in which a busy machine takes ten times as long.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def open_model_and_clips(options: argparse.Namespace, *paths: Path) -> tuple[LatentActionModel, list[Clip]]:
+    """The model, and videos at its rate and size: they are decoded, by child processes, while its weights are read."""
+    from lawm_core.checkpoint import read_config
+    from lawm_core.model_folders import find_model
+
+    with ThreadPoolExecutor(len(paths)) as readers:
+        config = read_config(find_model(options.model))
+        clips = [readers.submit(open_clip, path, options, config) for path in paths]
+        model = open_model(options)
+        return model, [clip.result() for clip in clips]
+
+
+def open_clip(path: Path, options: argparse.Namespace, config: ModelConfig) -> Clip:
+    """A video at a model's rate and size."""
     from lawm_core.video.files import read_clip
 
     return read_clip(
         path,
-        frames_per_second=model.frames_per_second,
-        size=model.frame_size,
-        num_frames=frames,
+        frames_per_second=config.frames_per_second,
+        size=config.encoder.frame_size,
+        num_frames=options.frames,
         start_seconds=options.start,
         trusted=options.trusted,
     )

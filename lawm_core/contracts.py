@@ -1,15 +1,16 @@
 """What travels between the rooms of this package, and what rooms promise each other.
 
-Everything here is a frozen dataclass or a protocol: no computation, no imports beyond torch. The letters are
-explained in `lawm_core/__init__.py`.
+Everything here is a frozen dataclass, a protocol or an error: no computation, and torch for type checkers only. The
+letters are explained in `lawm_core/__init__.py`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from torch import Tensor
+if TYPE_CHECKING:  # annotations alone: errors and dataclasses are wanted where torch is not
+    from torch import Tensor
 
 
 class VideoError(ValueError):

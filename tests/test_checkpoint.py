@@ -14,6 +14,10 @@ from safetensors.torch import load_file, save_file
 from lawm_core import checkpoint, saving
 from lawm_core.checkpoint import list_models, load_model, save_model
 from lawm_core.contracts import CheckpointError
+from lawm_core.model import LatentActionModel
+from lawm_core.models.controller import ControllerConfig
+from lawm_core.models.policy import PolicyConfig
+from tests.conftest import tiny_config
 
 
 @pytest.fixture
@@ -28,6 +32,52 @@ def test_round_trip_is_exact(tiny_model, folder, frames):
     assert all(
         torch.equal(a, b) for a, b in zip(again.state_dict().values(), tiny_model.state_dict().values(), strict=True)
     )
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_loaded_model_is_the_one_that_is_built_and_filled_the_plain_way(tmp_path, half):
+    """Parameters and buffers, those that files hold and those that are computed."""
+    torch.manual_seed(0)
+    first = LatentActionModel(tiny_config(families=("noisy", "sparse", "discrete", "unconstrained")))
+    first.add_robot("arm", ControllerConfig())
+    first.add_policy("arm", PolicyConfig())
+    folder = save_model(first, tmp_path / "tiny", half=half)
+    plain = LatentActionModel(first.config)
+    for shard in folder.glob("*.safetensors"):
+        for name, tensor in load_file(shard).items():
+            plain.state_dict()[name].copy_(tensor)
+    loaded = load_model(folder)
+    for kind in ("named_parameters", "named_buffers"):
+        expected, found = dict(getattr(plain, kind)()), dict(getattr(loaded, kind)())
+        assert expected and list(found) == list(expected)
+        for name, tensor in expected.items():
+            assert found[name].dtype == tensor.dtype and found[name].device == tensor.device, name
+            assert torch.equal(found[name], tensor), name
+    assert set(dict(plain.named_buffers())) - set(plain.state_dict()), "some are computed"
+
+
+def test_a_loaded_model_can_be_trained_and_its_files_stay_as_they_are(folder):
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    model = load_model(folder).requires_grad_(True)
+    with torch.no_grad():
+        for weight in model.parameters():
+            assert weight.is_leaf and weight.requires_grad
+            weight.add_(1)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_loading_imports_no_compiler(folder):
+    script = (
+        "import sys; from lawm_core.checkpoint import load_model; load_model(sys.argv[1])\n"
+        "assert not {'torch._dynamo', 'torch._inductor', 'sympy', 'transformers'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script, folder], check=True)
+
+
+def test_large_finite_weights_are_not_taken_for_infinite_ones():
+    assert checkpoint.all_finite(torch.full((4,), 3e38))
+    assert not checkpoint.all_finite(torch.tensor([float("inf"), -float("inf")]))
+    assert not checkpoint.all_finite(torch.tensor([1.0, float("nan")]))
 
 
 def test_half_the_bytes_and_nearly_the_same_model(tiny_model, folder, frames, tmp_path):

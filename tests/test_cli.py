@@ -1,14 +1,20 @@
 """The command line as a person meets it: results on stdout, one line on stderr, honest exit codes."""
 
+import argparse
+import ast
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from lawm_core.arguments import assigned_keys
 from lawm_core.checkpoint import fingerprint, load_model, save_model
-from lawm_core.cli import main
+from lawm_core.cli import build_parser, main
 from lawm_core.evaluation.library import load_library
 from lawm_core.evaluation.recipe import ClipReference, Recipe, content_hash
 from lawm_core.video.files import read_clip, write_clip
@@ -124,7 +130,6 @@ def test_evaluate_writes_a_report_of_the_suites_asked_for(model_folder, videos, 
     report = json.loads((out / "report.json").read_text())
     assert list(report["suites"]) == ["leakage"] and len(report["model"]["fingerprint"]) == 16
     assert "Do actions copy the future?" in (out / "report.md").read_text() and (out / "report.html").is_file()
-    assert main([*arguments, "--suite", "shoes"]) == 2 and "'shoes'" in capsys.readouterr().err
     # Two seconds of rollout need thirteen frames, and these clips have twelve.
     whole = [argument for argument in arguments if argument != "--quick"]
     assert main([*whole, "--suite", "cycle"]) == 2 and "13 frames" in capsys.readouterr().err
@@ -146,8 +151,6 @@ def test_a_report_that_cannot_be_added_to_is_refused_before_anything_is_measured
         ({"source": "none.mp4"}, 3, "none.mp4 does not exist"),
         ({"source": "text.mp4"}, 3, "text.mp4 is not a readable video"),
         ({"model": "no-such-model"}, 4, "no-such-model"),
-        ({"capacity": "7"}, 2, "capacity came as 7"),
-        ({"frames": "1"}, 2, "num_frames is 1"),
         ({"family": "vivid"}, 2, "vivid"),
         ({"context": "30"}, 2, "context_frames came as 30"),
     ],
@@ -175,3 +178,167 @@ def test_unknown_commands_and_options_are_usage(capsys):
         with pytest.raises(SystemExit) as stop:
             main(arguments)
         assert stop.value.code == 2
+
+
+# ---- answers before anything heavy is imported ----------------------------------------------------------------------
+
+# `here` is a folder with clip.mp4, and nothing called `gone` exists. What is wrong comes last on each line.
+EARLY = [
+    ("--help", 0, "transfer"),
+    ("dance", 2, "invalid choice: 'dance'"),
+    ("transfer gone.mp4 here/clip.mp4 --out c.mp4", 3, "gone.mp4 does not exist"),
+    ("transfer here/clip.mp4 gone.mp4 --out c.mp4", 3, "gone.mp4 does not exist"),
+    ("transfer here here/clip.mp4 --out c.mp4", 3, "here is a folder"),
+    ("transfer gone.mp4 gone.mp4 --model gone --out c.mp4 --capacity 2", 2, "capacity must be in [0, 1], got 2."),
+    ("transfer gone.mp4 gone.mp4 --out c.mp4 --capacity nan", 2, "capacity must be in [0, 1], got nan."),
+    ("transfer gone.mp4 gone.mp4 --out c.mp4 --capacity much", 2, "invalid capacity value: 'much'"),
+    ("transfer gone.mp4 gone.mp4 --model gone --out c.mp4", 3, "gone.mp4 does not exist"),
+    ("transfer here/clip.mp4 here/clip.mp4 --out c.mp4 --frames 1", 2, "must be at least 2, got 1."),
+    ("transfer here/clip.mp4 here/clip.mp4 --out c.mp4 --context 0", 2, "must be at least 1, got 0."),
+    ("transfer here/clip.mp4 here/clip.mp4 --out c.mp4 --context 16", 2, "context_frames came as 16"),
+    (
+        "transfer here/clip.mp4 here/clip.mp4 --out c.mp4 --start -1",
+        2,
+        "must be a finite number of at least 0, got -1.",
+    ),
+    ("transfer here/clip.mp4 here/clip.mp4 --out c.mp4 --device gpu", 2, "device must be auto, cpu, cuda"),
+    ("transfer here/clip.mp4 here/clip.mp4 --out c.mp4 --model gone", 4, "'gone' is neither a folder"),
+    ("transfer here/clip.mp4 here/clip.mp4 --out c.mp4 --model hub:gone", 4, "hub:owner/name"),
+    ("transfer here/clip.mp4 here/clip.mp4 --out c.mp4 --family vivid", 2, "family must be one of noisy"),
+    ("transfer here/clip.mp4 here/clip.mp4 --out c.avi", 2, "c.avi ends in .avi"),
+    ("transfer here/clip.mp4 here/clip.mp4 --out gone/c.mp4", 2, "'gone' does not exist"),
+    ("transfer here/clip.mp4 here/clip.mp4 --out c.mp4 --json gone/c.json", 2, "gone: no such folder."),
+    ("actions gone.mp4 --out a.npz", 3, "gone.mp4 does not exist"),
+    ("actions here/clip.mp4 --out a.npz --frames 1", 2, "must be at least 2, got 1."),
+    ("actions here/clip.mp4 --out a.npz --family vivid", 2, "'vivid'"),
+    ("replay gone.json --out c.mp4", 2, "gone.json: no such file."),
+    ("replay here/clip.mp4 --out c.mp4 --videos gone", 2, "gone: no such folder."),
+    ("replay here/clip.mp4 --out c.mp4 --model gone", 4, "'gone' is neither a folder"),
+    ("gallery list --listing gone.toml", 2, "gone.toml: no such file."),
+    ("gallery list --only gone", 2, "gone is not in"),
+    ("library gone --out l", 2, "gone: no such folder."),
+    ("library here/clip.mp4 --out l", 2, "is not a folder."),
+    ("library here --out l --capacity -1", 2, "capacity must be in [0, 1], got -1."),
+    ("library here --out l --family vivid", 2, "'vivid'"),
+    ("extract gone --out e", 2, "gone: no such folder."),
+    ("extract here --out e --models 0", 2, "must be at least 1, got 0."),
+    ("extract here --out e --processors 0", 2, "must be a finite number above 0, got 0."),
+    ("extract here --out e --points 3", 2, "must be at least 4, got 3."),
+    ("extract here --out e --model gone", 4, "'gone' is neither a folder"),
+    ("models --loud", 2, "unrecognized arguments: --loud"),
+    (
+        "train lam --out r --recipe gone",
+        2,
+        "recipe must be one of nano, lite, large, nano_masked, nano_mixed, got 'gone'.",
+    ),
+    ("train lam --out r --data gone", 2, "gone: no such folder."),
+    ("train lam --out r --robot-video gone", 2, "gone: no such folder."),
+    ("train lam --out r --robot-share 0", 2, "must be in (0, 1], got 0."),
+    ("train lam --out r --steps 0", 2, "must be at least 1, got 0."),
+    ("train lam --out r --minutes 0", 2, "must be a finite number above 0, got 0."),
+    ("train lam --out r --passes 0", 2, "must be at least 1, got 0."),
+    ("train controller --out r", 2, "needs --robot NAME and --labels FOLDER"),
+    ("train controller --out r --robot arm --labels gone", 2, "gone: no such folder."),
+    ("train controller --out r --robot arm --labels here", 4, "is neither a folder"),
+    ("shards gone --out s", 2, "gone: no such folder."),
+    ("shards here --out s --recipe gone", 2, "got 'gone'."),
+    ("shards here --out s --clips 0", 2, "must be at least 1, got 0."),
+    ("record arm --out here", 2, "here exists"),
+    ("record arm --out d --episodes 0", 2, "must be at least 1, got 0."),
+    ("record arm --out d --val-share 1", 2, "must be in [0, 1), got 1."),
+    ("record arm --out d --rate inf", 2, "must be a finite number above 0, got inf."),
+    ("pack gone out", 4, "'gone' is neither a folder"),
+    ("push gone hub:owner/name", 4, "'gone' is neither a folder"),
+    ("push nano owner/name", 4, "hub:owner/name"),
+    ("evaluate --data gone", 2, "gone: no such folder."),
+    ("evaluate --data here --labels gone", 2, "gone: no such folder."),
+    ("evaluate --data here --baselines gone", 2, "gone: no such folder."),
+    ("evaluate --data here --model gone", 4, "'gone' is neither a folder"),
+    ("evaluate --data here --family noisy,vivid", 2, "'vivid'"),
+    ("evaluate --data here --suite idm,shoes", 2, "suite must be one of idm, leakage"),
+    ("evaluate --data here --plan-samples 0", 2, "must be at least 1, got 0."),
+]
+# Runs each line of EARLY where nothing heavy can be imported; prints exit codes and what was said.
+RUN_EARLY = """
+import contextlib, io, json, sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        assert name.split(".")[0] not in ("torch", "numpy", "gradio", "safetensors"), f"{name} was imported"
+sys.meta_path.insert(0, Blocker())
+from lawm_core.cli import main
+found = []
+for line in json.load(sys.stdin):
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(out):
+        try:
+            code = main(line.split())
+        except SystemExit as stop:
+            code = stop.code
+    found.append((code, out.getvalue()))
+print(json.dumps(found))
+"""
+COMMANDS = (
+    "transfer", "actions", "replay", "gallery", "library", "extract", "models", "train", "shards", "record", "pack",
+    "push", "evaluate",
+)  # fmt: skip
+
+
+def run_early(lines: list[str], folder: Path) -> list[list]:
+    """Exit code and text of each command line, in a process that cannot import anything heavy."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_EARLY], input=json.dumps(lines), env=environment, cwd=folder, capture_output=True,
+        text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def early(tmp_path_factory):
+    """What came of each line of EARLY."""
+    folder = tmp_path_factory.mktemp("early")
+    (folder / "here").mkdir()
+    (folder / "here" / "clip.mp4").write_bytes(b"not looked into")
+    found = run_early([line for line, *_ in EARLY], folder)
+    assert [path.name for path in folder.iterdir()] == ["here"]
+    return dict(zip(EARLY, found, strict=True))
+
+
+@pytest.mark.parametrize("case", EARLY, ids=lambda case: case[0])
+def test_mistakes_are_answered_before_torch_is_imported(early, case):
+    _, code, words = case
+    got, said = early[case]
+    assert (got, words in said) == (code, True), said
+
+
+def test_help_of_every_command_needs_no_torch(tmp_path):
+    (names,) = (a.choices for a in build_parser()._actions if isinstance(a, argparse._SubParsersAction))
+    assert set(names) == set(COMMANDS) == {line.split()[0] for line, *_ in EARLY} - {"--help", "dance"}
+    for name, (code, said) in zip(COMMANDS, run_early([f"{name} --help" for name in COMMANDS], tmp_path), strict=True):
+        assert code == 0 and said.startswith(f"usage: python -m lawm_core {name}")
+
+
+def test_names_are_the_same_with_and_without_the_modules_that_they_are_in():
+    script = (
+        "from lawm_core.arguments import registered\n"
+        "tables = [('lawm_core.training.recipes', 'RECIPES'), ('lawm_core.evaluation.suites', 'SUITES'),"
+        " ('lawm_core.evaluation.suites', 'ROBOT_SUITES')]\n"
+        "read = [registered(*table) for table in tables]\n"
+        "import lawm_core.training.recipes, lawm_core.evaluation.suites\n"
+        "assert all(read) and read == [registered(*table) for table in tables], read"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("TABLE = {'a': 1, 'b': 2}", ["a", "b"]),
+        ("TABLE: dict = {'a': 1}", ["a"]),
+        ("TABLE['mine'] = 1", ["mine"]),
+        ("OTHER = {'a': 1}", []),
+        ("print('a')", []),
+    ],
+)
+def test_keys_of_a_table_are_read_from_source(text, keys):
+    assert assigned_keys(ast.parse(text).body[0], "TABLE") == keys

@@ -17,7 +17,7 @@ CODE = [p for room in ("lawm_core", "app") for p in sorted((ROOT / room).rglob("
 # Left may import right (and its own layer), never the reverse.
 LAYERS = [
     ["app"],
-    ["lawm_core.cli", "lawm_core.commands", "lawm_core.__main__"],
+    ["lawm_core.cli", "lawm_core.commands", "lawm_core.arguments", "lawm_core.__main__"],
     ["lawm_core.training", "lawm_core.evaluation"],
     ["lawm_core.checkpoint"],
     ["lawm_core.model"],
@@ -30,6 +30,8 @@ LAYERS = [
         "lawm_core.schema",
         "lawm_core.shares",
         "lawm_core.hub",
+        "lawm_core.model_folders",
+        "lawm_core.sketch",
     ],
 ]
 # Packages that only some rooms may know.
@@ -85,7 +87,7 @@ def layer(name: str) -> int | None:
 def test_layers_import_downwards_only(path):
     own = layer(module_name(path))
     if own is None:
-        assert module_name(path) == "lawm_core"  # the front door re-exports from every room
+        assert module_name(path) == "lawm_core"  # it re-exports from every package, for type checkers and on first use
         return
     for name in imports(path):
         if name == "lawm_core" or name.startswith(("lawm_core.", "app.")):
@@ -116,11 +118,36 @@ def test_the_page_uses_public_names_only(path):
 def test_importing_the_core_touches_nothing():
     code = (
         "import sys, os; before = set(os.listdir('.')); import lawm_core; "
-        "heavy = {'gradio', 'umap', 'plotly', 'torchmetrics', 'decord', 'av', 'mujoco', 'pyarrow'} & set(sys.modules); "
+        "heavy = {'torch', 'numpy', 'gradio', 'umap', 'plotly', 'torchmetrics', 'decord', 'av', 'mujoco', 'pyarrow'}; "
+        "heavy &= set(sys.modules); "
         "assert not heavy, heavy; "
         "assert set(os.listdir('.')) == before"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_every_public_name_is_listed_before_it_is_used_and_is_not_a_module():
+    code = (
+        "import lawm_core, sys, types; listed = dir(lawm_core); assert 'torch' not in sys.modules; "
+        "assert set(lawm_core.__all__) <= set(listed); "
+        "things = {name: getattr(lawm_core, name) for name in lawm_core.__all__}; "
+        "assert not [name for name, thing in things.items() if isinstance(thing, types.ModuleType)]; "
+        "assert all(vars(lawm_core)[name] is thing for name, thing in things.items()); "
+        "from lawm_core import transfer, film; assert callable(transfer) and callable(film); "
+        "assert not hasattr(lawm_core, 'no_such_name')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_names_for_type_checkers_are_those_of_the_interpreter():
+    import lawm_core
+
+    tree = ast.parse((ROOT / "lawm_core" / "__init__.py").read_text(encoding="utf-8"))
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    shown = {alias.name: line.module for line in block.body for alias in line.names}
+    assert shown == lawm_core._MODULE_OF and sorted(shown) == sorted(lawm_core.__all__)
+    folders = {path.stem for path in (ROOT / "lawm_core").iterdir()}
+    assert not folders & set(shown), "importing the module would replace the name"
 
 
 # ---- README ---------------------------------------------------------------------------------------------------------

@@ -178,7 +178,7 @@ def test_no_network_is_said_and_not_waited_for(tmp_path):
 
 
 def test_loading_by_an_address_goes_through_the_same_checks(folder, monkeypatch, capsys):
-    monkeypatch.setattr("lawm_core.checkpoint.fetch_model", lambda address: folder)
+    monkeypatch.setattr("lawm_core.model_folders.fetch_model", lambda address: folder)
     assert load_model("hub:someone/tiny").name == "tiny"
     shard = folder / "model-01-of-01.safetensors"
     shard.write_bytes(shard.read_bytes()[:-1] + b"\x07")

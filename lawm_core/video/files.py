@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from lawm_core.contracts import Clip, VideoError
 from lawm_core.video import decode as decoder
 from lawm_core.video import sandbox
 from lawm_core.video.decode import Decoded, DecodeLimits, RefusedError, VideoInfo
+from lawm_core.video.paths import check_readable, check_writable
 from lawm_core.video.transforms import square, whole
 
 __all__ = ["IN_BULK", "MAX_FRAMES", "VideoInfo", "probe_video", "read_clip", "read_frames", "write_clip"]
@@ -85,7 +85,9 @@ def read_picture(path: str | os.PathLike, size: int, limits: DecodeLimits | None
     _check_positive("size", size)
     path, limits = Path(path), limits or DecodeLimits()
     try:
-        decoded = sandbox.decode_picture_guarded(_checked(path, limits, "picture"), limits, size=int(size))
+        decoded = sandbox.decode_picture_guarded(
+            check_readable(path, limits.max_bytes, "picture"), limits, size=int(size)
+        )
     except RefusedError as refusal:
         raise VideoError(f"{path.name} {refusal}") from refusal
     return square(torch.from_numpy(decoded.frame_THWC), int(size), decoded.quarter_turns)[0]
@@ -125,7 +127,7 @@ def _decode(
     read = decoder.decode if trusted else sandbox.decode_guarded
     try:
         return read(
-            _checked(path, limits),
+            check_readable(path, limits.max_bytes),
             limits,
             frames_per_second=float(frames_per_second),
             size=int(size),
@@ -141,7 +143,7 @@ def probe_video(path: str | os.PathLike, trusted: bool = False, limits: DecodeLi
     path, limits = Path(path), limits or DecodeLimits()
     probe = decoder.probe if trusted else sandbox.probe_guarded
     try:
-        return probe(_checked(path, limits), limits)
+        return probe(check_readable(path, limits.max_bytes), limits)
     except RefusedError as refusal:
         raise VideoError(f"{path.name} {refusal}") from refusal
 
@@ -157,12 +159,9 @@ def write_clip(path: str | os.PathLike, frame_TCHW: Tensor, frames_per_second: f
     suffix = path.suffix.lower()
     byte_THWC = as_bytes(frame_TCHW)
     _check_positive("frames_per_second", frames_per_second)
-    if suffix not in (*CODECS, ".gif"):
-        raise ValueError(f"{path.name} ends in {suffix or 'nothing'}; .mp4, .webm or .gif is needed.")
+    check_writable(path)
     if suffix == ".gif" and frames_per_second > 50:
         raise ValueError(f"{path.name} cannot show {frames_per_second:g} frames per second; a GIF shows at most 50.")
-    if not path.parent.is_dir():
-        raise ValueError(f"{path.name} cannot be written: its folder {path.parent.name!r} does not exist.")
     # Beside the target, so that the last step is a rename within one file system: all or nothing.
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
         part = Path(folder).resolve() / f"clip{suffix}"
@@ -225,24 +224,3 @@ def as_bytes(frame_TCHW: Tensor) -> np.ndarray:
 def _check_positive(name: str, value: float) -> None:
     if not (math.isfinite(value) and value > 0):
         raise ValueError(f"{name} is {value}; a finite number above 0 is needed.")
-
-
-def _checked(path: Path, limits: DecodeLimits, kind: str = "video") -> str:
-    """The absolute path of a regular, readable file that may be opened. Absolute, so that no name is read as a URL."""
-    try:
-        status = path.stat()
-    except (OSError, ValueError):
-        raise RefusedError(f"does not exist; the path of a {kind} file is needed.") from None
-    if stat.S_ISDIR(status.st_mode):
-        raise RefusedError(f"is a folder; a {kind} file is needed.")
-    if not stat.S_ISREG(status.st_mode):
-        raise RefusedError(f"is not a regular file; a {kind} file is needed.")
-    if not status.st_size:
-        raise RefusedError(f"is empty (0 bytes); a {kind} file is needed.")
-    if status.st_size > limits.max_bytes:
-        raise RefusedError(
-            f"has {status.st_size / 2**20:.0f} MiB; at most {limits.max_bytes / 2**20:.0f} MiB can be read."
-        )
-    if not os.access(path, os.R_OK):
-        raise RefusedError("may not be read; check its permissions.")
-    return str(path.resolve())
