@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 if not __package__:  # run as a file: Python then looks for modules in app/ instead of the folder above it
     sys.path[0] = str(ROOT)
 
-from app.options import BAD_MODEL, NAME, answer_early, is_announced, read_options  # noqa: E402
+from app.options import BAD_MODEL, NAME, USAGE, answer_early, is_announced, read_options  # noqa: E402
 
 if __name__ == "__main__":
     answer_early()
@@ -71,6 +71,9 @@ def main(arguments: list[str] | None = None) -> int:
         except lawm.CheckpointError as error:
             print(f"lawm-explorer: {error}", file=sys.stderr)
             return BAD_MODEL
+        except ValueError as error:  # LAWM_PRECISION
+            print(f"lawm-explorer: {error}", file=sys.stderr)
+            return USAGE
         beside.submit(studio.draw_gallery)  # kept by the studio until the page is served
         if is_announced():  # from here on: nobody has asked for the first result, so no GPU is borrowed for it
             studio.elsewhere = borrow_gpu(studio.model)

@@ -12,6 +12,7 @@ import lawm_core as lawm
 NAME = "LAWM Explorer"
 ROOT = Path(__file__).resolve().parent.parent
 KEEP_SECONDS = 3600
+USAGE = 2
 BAD_MODEL = 4  # exit status
 
 
