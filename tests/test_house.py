@@ -113,6 +113,32 @@ def test_the_page_uses_public_names_only(path):
     assert all(n.removeprefix("lawm_core.") in lawm_core.__all__ for n in inside), inside
 
 
+def test_every_browser_test_is_marked_so_that_others_run_without_chromium():
+    """Every test file of tests/browser/ marks all its tests, and no other file drives a browser."""
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
+    unmarked, strays = [], []
+    for path in files:
+        in_folder, tree = path.parent.name == "browser", ast.parse(path.read_text(encoding="utf-8"))
+        marks = [ast.unparse(node) for node in tree.body if isinstance(node, ast.Assign)]
+        if in_folder and not any(re.match(r"pytestmark = .*pytest\.mark\.browser\b", mark) for mark in marks):
+            unmarked.append(path.name)
+        if not in_folder and any(name.startswith(("playwright", "tests.browser")) for name in imports(path)):
+            strays.append(path.name)
+    assert any(path.parent.name == "browser" for path in files)
+    assert not unmarked, f"these need `pytestmark = pytest.mark.browser`: {unmarked}"
+    assert not strays, f"these belong in tests/browser/: {strays}"
+
+
+def test_parts_of_the_slow_tests_are_all_of_them_once():
+    from tests.conftest import is_in_part
+
+    node_ids = [f"tests/test_toy.py::test_toy[{i}]" for i in range(90)]
+    for parts in (1, 2, 3):
+        found = [sum(is_in_part(node_id, part, parts) for part in range(1, parts + 1)) for node_id in node_ids]
+        assert found == [1] * len(node_ids)
+        assert all(any(is_in_part(node_id, part, parts) for node_id in node_ids) for part in range(1, parts + 1))
+
+
 def test_importing_the_core_touches_nothing():
     code = (
         "import sys, os; before = set(os.listdir('.')); import lawm_core; "

@@ -1,4 +1,4 @@
-"""The app as people start it, and a headless Chromium that looks at it."""
+"""A headless Chromium that opens the running app."""
 
 import shutil
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from benchmarks.serving import served
+from benchmarks.serving import Server
 
 WAIT_MILLISECONDS = 90_000
 QUIET = (
@@ -16,10 +16,9 @@ QUIET = (
 
 
 @pytest.fixture(scope="session")
-def address(tmp_path_factory) -> Iterator[str]:
-    """Where the app answers, started on a free port with the model and the gallery that it ships."""
-    with served(folder=tmp_path_factory.mktemp("app")) as server:
-        yield server.address
+def address(server: Server) -> str:
+    """The URL of the running app."""
+    return server.address
 
 
 def find_chromium() -> str | None:

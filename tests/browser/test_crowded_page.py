@@ -4,10 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
 
+import pytest
+
 from app.fairness import WAITING_OF_ONE
 from benchmarks.trust.visitor import Visitor
 from tests.browser.conftest import WAIT_MILLISECONDS
 
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 RESULT = "#lanes .lanes"
 PAGES = 40  # that send as many requests as each may: more than the server answers while the test runs
 LOOK_MILLISECONDS = 5_000

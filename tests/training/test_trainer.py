@@ -267,6 +267,7 @@ def test_activations_computed_again_give_the_same_steps_in_less_memory(tmp_path)
     assert all(torch.equal(a, b) for a, b in zip(weights(model), weights(again), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recompute", [False, True])
 def test_compiled_steps_are_the_same_to_rounding(tmp_path, recompute):
     plain, _ = trainer(tmp_path / "plain")
