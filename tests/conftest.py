@@ -31,6 +31,7 @@ from lawm_core.models.sampler import SamplerConfig
 from lawm_core.models.world_model import WorldModelConfig
 
 TINY_BLOCK = BlockConfig(width=24, heads=2)
+torch.set_num_threads(1)  # the toys are so small that sharing an operation between threads costs more than it saves
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -56,12 +57,19 @@ def is_in_part(node_id: str, part: int, parts: int) -> bool:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the slow tests of all other parts."""
-    if (chosen := config.getoption("slow_part")) is None:
-        return
-    others = [item for item in items if item.get_closest_marker("slow") and not is_in_part(item.nodeid, *chosen)]
-    config.hook.pytest_deselected(items=others)
-    items[:] = [item for item in items if item not in others]
+    """Deselect the slow tests of all other parts, and keep together what several workers would build twice."""
+    if (chosen := config.getoption("slow_part")) is not None:
+        others = [item for item in items if item.get_closest_marker("slow") and not is_in_part(item.nodeid, *chosen)]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in others]
+    if config.getoption("numprocesses", None):
+        for item in items:
+            item.add_marker(pytest.mark.xdist_group(name_group(item)))
+
+
+def name_group(item: pytest.Item) -> str:
+    """Return which tests run in the same worker: all that visit the app, and otherwise those of one file."""
+    return "server" if "server" in item.fixturenames else item.location[0]
 
 
 @pytest.fixture(scope="session")

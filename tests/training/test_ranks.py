@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.multiprocessing
 
 from lawm_core.checkpoint import load_model, save_model
 from lawm_core.contracts import CheckpointError
@@ -32,6 +31,7 @@ from lawm_core.training.sampler import SamplerObjective, SamplerObjectiveConfig
 from lawm_core.training.trainer import ExecutionConfig, Trainer, TrainerConfig
 from lawm_core.worlds.twins import TwinConfig
 from tests.conftest import tiny_config
+from tests.ranks import run_ranks
 
 FAMILIES = ("noisy", "sparse", "discrete")
 BATCH = BatchConfig(clips=4, lanes=4, frames=3, twins=TwinConfig(frame_size=32, objects=1))
@@ -120,7 +120,7 @@ def assert_ranks_equal_one_process(alone, folder: Path, ranks: int, parallel: st
     one, _ = build(folder / "one", "noisy")
     straight = curve(one, 2)
     one.save()
-    torch.multiprocessing.spawn(work, args=(ranks, str(folder), parallel, stages, options or {}), nprocs=ranks)
+    run_ranks(work, (ranks, str(folder), parallel, stages, options or {}), ranks)
     shared = torch.load(folder / "curves.pt", weights_only=True)
     for stage in stages:
         assert_alike(shared[stage], alone(stage))
@@ -270,6 +270,7 @@ def test_a_piece_that_is_missing_or_cut_is_noticed(tmp_path, damage):
         build(tmp_path, "noisy")[0].resume()
 
 
+@pytest.mark.slow
 def test_torchrun_trains_a_recipe_from_the_shell(tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
     command += ["-m", "lawm_core", "train", "encoder", "--steps", "2", "--quiet", "--out", str(tmp_path)]
