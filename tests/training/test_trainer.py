@@ -70,7 +70,7 @@ def test_resume_is_bit_identical(tmp_path, stage):
 @pytest.mark.parametrize("stage", list(OBJECTIVES))
 def test_every_stage_learns_and_leaves_the_others_alone(tmp_path, stage):
     calm = OptimizerConfig(muon_rate=0.005, adam_rate=2e-3, warm_up=0.1)
-    run, model = trainer(tmp_path, stage, steps=100, optimizer=calm)
+    run, model = trainer(tmp_path, stage, steps=40, optimizer=calm)
     before = {n: p.clone() for n, p in model.state_dict().items()}
     pairs = run.source.draw(0)
 
