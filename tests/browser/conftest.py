@@ -48,8 +48,12 @@ def pages(browser: Browser, address: str) -> Iterator:
     """What `open_page` is, for the app at an address."""
     contexts, wrongs = [], []
 
-    def open_at(width: int = 1280, height: int = 900, scheme: str = "light", link: str = "") -> Page:
-        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+    def open_at(
+        width: int = 1280, height: int = 900, scheme: str = "light", link: str = "", motion: str = "reduce"
+    ) -> Page:
+        # Without reduced motion each result plays in a loop, which takes most of a core that tests would wait for.
+        size = {"width": width, "height": height}
+        context = browser.new_context(viewport=size, color_scheme=scheme, reduced_motion=motion)
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(WAIT_MILLISECONDS)

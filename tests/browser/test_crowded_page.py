@@ -47,7 +47,7 @@ def kept_full(address: str) -> Iterator[None]:
 
 
 def test_a_full_queue_is_a_message_and_nothing_is_lost(address, browser):
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page = browser.new_page(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
     page.set_default_timeout(WAIT_MILLISECONDS)
     page.goto(address)
     page.wait_for_selector("#lanes [data-result]", state="attached")

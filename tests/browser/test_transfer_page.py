@@ -86,6 +86,14 @@ def test_keys_and_scrubber_move_all_lanes_together(open_page):
     assert [picture(page, lane) for lane in LANES] == first
 
 
+@pytest.mark.parametrize(("motion", "plays"), [("no-preference", True), ("reduce", False)])
+def test_a_result_plays_when_it_comes_unless_reduced_motion_is_asked_for(open_page, motion, plays):
+    page = open_page(motion=motion)
+    expect(page.get_by_role("button", name="Pause" if plays else "Play", exact=True)).to_be_visible()
+    if plays:
+        page.wait_for_function("document.querySelector('#lanes .lanes').dataset.frame === '3'")
+
+
 def test_play_runs_loops_and_pauses(open_page):
     page = open_page()
     press(page, "Home")
