@@ -10,11 +10,11 @@ SLOW_PART ?=
 app: .venv/.app ## serve the page at http://127.0.0.1:7860
 	$(BIN)/python -m app
 
-test: .venv/.dev chromium egl ## the tests of every property, browser included: some minutes
-	$(BIN)/python -m pytest -m "not slow"
+test: .venv/.dev chromium egl ## the tests that are not slow, browser tests included, in two processes: some minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadgroup
 
-test-all: .venv/.dev chromium egl ## the slow tests too; SLOW_PART=1/3 runs one third of the slow ones
-	$(BIN)/python -m pytest $(if $(SLOW_PART),--slow-part $(SLOW_PART))
+test-all: test ## then the slow ones, which start processes of their own; SLOW_PART=1/3 runs a third of them
+	$(BIN)/python -m pytest -m slow $(if $(SLOW_PART),--slow-part $(SLOW_PART))
 
 lint: .venv/.dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
