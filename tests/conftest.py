@@ -1,13 +1,18 @@
-"""Small parts that many tests share."""
+"""What many tests share: tiny models, one running app, and the option that runs a part of the slow tests."""
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
+import re
+import zlib
+from collections.abc import Iterator
 
 import pytest
 import torch
 from torch import nn
 
+from benchmarks.serving import Server, served
 from lawm_core.model import LatentActionModel, ModelConfig
 from lawm_core.models.blocks import BlockConfig
 from lawm_core.models.bottlenecks import (
@@ -26,6 +31,52 @@ from lawm_core.models.sampler import SamplerConfig
 from lawm_core.models.world_model import WorldModelConfig
 
 TINY_BLOCK = BlockConfig(width=24, heads=2)
+torch.set_num_threads(1)  # the toys are so small that sharing an operation between threads costs more than it saves
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--slow-part K/N`."""
+    parser.addoption(
+        "--slow-part",
+        type=read_part,
+        metavar="K/N",
+        help="of the tests marked slow, run only part K of N (1 <= K <= N); a test's part depends on its node id alone",
+    )
+
+
+def read_part(text: str) -> tuple[int, int]:
+    """Parse `K/N`. ArgumentTypeError unless 1 <= K <= N."""
+    if not (found := re.fullmatch(r"(\d+)/(\d+)", text)) or not 1 <= int(found[1]) <= int(found[2]):
+        raise argparse.ArgumentTypeError(f"K/N with 1 <= K <= N is needed, got {text}")
+    return int(found[1]), int(found[2])
+
+
+def is_in_part(node_id: str, part: int, parts: int) -> bool:
+    """Return whether a test belongs to part `part` of `parts`. Every test belongs to exactly one part."""
+    return zlib.crc32(node_id.encode()) % parts == part - 1
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect the slow tests of all other parts, and keep together what several workers would build twice."""
+    if (chosen := config.getoption("slow_part")) is not None:
+        others = [item for item in items if item.get_closest_marker("slow") and not is_in_part(item.nodeid, *chosen)]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in others]
+    if config.getoption("numprocesses", None):
+        for item in items:
+            item.add_marker(pytest.mark.xdist_group(name_group(item)))
+
+
+def name_group(item: pytest.Item) -> str:
+    """Return which tests run in the same worker: all that visit the app, and otherwise those of one file."""
+    return "server" if "server" in item.fixturenames else item.location[0]
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The app in its own process, with the model and gallery that it ships. All tests share this one."""
+    with served(folder=tmp_path_factory.mktemp("app")) as running:
+        yield running
 
 
 TINY_LIMITS = {

@@ -3,6 +3,7 @@
 import copy
 import errno
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -272,22 +273,29 @@ def test_damage_is_refused_with_its_reason(folder, damage, reason):
         load_model(folder)
 
 
-@pytest.mark.parametrize("change", [{"width": 32_768}, {"channels": 60_000}, {"frame_size": 65_536, "patch_size": 64}])
-def test_nothing_is_allocated_for_a_config_that_its_files_do_not_fill(folder, change):
+def test_nothing_is_allocated_for_a_config_that_its_files_do_not_fill(folder):
     """A config of a few lines may ask for gigabytes."""
     unsummed(folder)
     fields = json.loads((folder / "config.json").read_text())
-    config(encoder=fields["encoder"] | change)(folder)
+    changes = ({"width": 32_768}, {"channels": 60_000}, {"frame_size": 65_536, "patch_size": 64})
+    folders = [folder.with_name(f"{folder.name}-{number}") for number in range(len(changes))]
+    for other, change in zip(folders, changes, strict=True):
+        shutil.copytree(folder, other)
+        config(encoder=fields["encoder"] | change)(other)
     script = (
         "import resource, sys; from lawm_core.checkpoint import load_model; from lawm_core.contracts import *\n"
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "try: load_model(sys.argv[1])\n"
-        "except CheckpointError as error: print(error)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+        "for folder in sys.argv[1:]:\n"
+        "    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "    try: load_model(folder)\n"
+        "    except CheckpointError as error: refused = bool(str(error))\n"
+        "    else: refused = False\n"
+        "    print(refused, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
     )
-    done = subprocess.run([sys.executable, "-c", script, folder], capture_output=True, text=True, check=True)
-    *said, kibibytes = done.stdout.splitlines()
-    assert said and int(kibibytes) < 200 * 1024  # torch itself grows when it is first used
+    done = subprocess.run([sys.executable, "-c", script, *folders], capture_output=True, text=True, check=True)
+    told = [line.split() for line in done.stdout.splitlines()]
+    assert len(told) == len(changes)
+    for change, (refused, kibibytes) in zip(changes, told, strict=True):
+        assert refused == "True" and int(kibibytes) < 200 * 1024, change  # torch itself grows when it is first used
 
 
 def test_unknown_names_are_refused_with_those_there_are():

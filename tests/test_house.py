@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 CODE = [p for room in ("lawm_core", "app") for p in sorted((ROOT / room).rglob("*.py"))]
@@ -65,9 +64,17 @@ def module_name(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
+@functools.cache
+def syntax(path: Path) -> ast.Module:
+    """Return a file's syntax tree; each file is parsed once."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
 def imports(path: Path) -> set[str]:
+    """Return every module that a file imports, and every name that it imports from one."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(syntax(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -83,36 +90,66 @@ def layer(name: str) -> int | None:
     return None
 
 
-@pytest.mark.parametrize("path", CODE, ids=module_name)
-def test_layers_import_downwards_only(path):
-    own = layer(module_name(path))
-    if own is None:
-        assert module_name(path) == "lawm_core"  # it re-exports from every package, for type checkers and on first use
-        return
-    for name in imports(path):
-        if name == "lawm_core" or name.startswith(("lawm_core.", "app.")):
-            other = layer(name)
-            if other is None:
-                assert own == 0, f"{module_name(path)} goes through the front door: {name}"
-            else:
-                assert other >= own, f"{module_name(path)} may not import {name}"
+def test_layers_import_downwards_only():
+    wrong = []
+    for path in CODE:
+        name, own = module_name(path), layer(module_name(path))
+        if own is None:
+            if name != "lawm_core":  # which re-exports from every package
+                wrong.append(f"{name} is in no layer")
+            continue
+        for used in imports(path):
+            if used == "lawm_core" or used.startswith(("lawm_core.", "app.")):
+                other = layer(used)
+                if other is None and own > 0:
+                    wrong.append(f"{name} imports {used} through the package's public names")
+                elif other is not None and other < own:
+                    wrong.append(f"{name} may not import {used}")
+    assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("path", CODE, ids=module_name)
-def test_heavy_packages_stay_in_their_rooms(path):
-    name = module_name(path)
-    roots = {found.split(".")[0] for found in imports(path)}
-    for package, home in ONLY.items():
-        assert package not in roots or name.startswith(home), f"{name} may not import {package}"
-    assert not roots & WRITTEN_ALONE.get(name, set())
+def test_heavy_packages_stay_in_their_rooms():
+    wrong = []
+    for path in CODE:
+        name, roots = module_name(path), {found.split(".")[0] for found in imports(path)}
+        outside = {package for package, home in ONLY.items() if not name.startswith(home)}
+        wrong += [f"{name} may not import {root}" for root in roots & (outside | WRITTEN_ALONE.get(name, set()))]
+    assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("path", [p for p in CODE if p.is_relative_to(ROOT / "app")], ids=module_name)
-def test_the_page_uses_public_names_only(path):
-    inside = {n for n in imports(path) if n.startswith("lawm_core.")}
+def test_the_page_uses_public_names_only():
     import lawm_core
 
-    assert all(n.removeprefix("lawm_core.") in lawm_core.__all__ for n in inside), inside
+    public = {f"lawm_core.{name}" for name in lawm_core.__all__}
+    pages = [path for path in CODE if path.is_relative_to(ROOT / "app")]
+    inside = {module_name(path): {n for n in imports(path) if n.startswith("lawm_core.")} - public for path in pages}
+    assert pages and not any(inside.values()), {name: found for name, found in inside.items() if found}
+
+
+def test_every_browser_test_is_marked_so_that_others_run_without_chromium():
+    """Every test file of tests/browser/ marks all its tests, and no other file drives a browser."""
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
+    unmarked, strays = [], []
+    for path in files:
+        in_folder = path.parent.name == "browser"
+        marks = [ast.unparse(node) for node in syntax(path).body if isinstance(node, ast.Assign)]
+        if in_folder and not any(re.match(r"pytestmark = .*pytest\.mark\.browser\b", mark) for mark in marks):
+            unmarked.append(path.name)
+        if not in_folder and any(name.startswith(("playwright", "tests.browser")) for name in imports(path)):
+            strays.append(path.name)
+    assert any(path.parent.name == "browser" for path in files)
+    assert not unmarked, f"these need `pytestmark = pytest.mark.browser`: {unmarked}"
+    assert not strays, f"these belong in tests/browser/: {strays}"
+
+
+def test_parts_of_the_slow_tests_are_all_of_them_once():
+    from tests.conftest import is_in_part
+
+    node_ids = [f"tests/test_toy.py::test_toy[{i}]" for i in range(90)]
+    for parts in (1, 2, 3):
+        found = [sum(is_in_part(node_id, part, parts) for part in range(1, parts + 1)) for node_id in node_ids]
+        assert found == [1] * len(node_ids)
+        assert all(any(is_in_part(node_id, part, parts) for node_id in node_ids) for part in range(1, parts + 1))
 
 
 def test_importing_the_core_touches_nothing():
@@ -172,9 +209,9 @@ def commands_in(text: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("command", commands_in(README))
-def test_every_command_in_the_readme_is_one_we_have(command):
-    assert have_command(command)
+def test_every_command_in_the_readme_is_one_we_have():
+    commands = commands_in(README)
+    assert commands and not [command for command in commands if not have_command(command)]
 
 
 def have_command(command: str) -> bool:
@@ -187,7 +224,10 @@ def have_command(command: str) -> bool:
         from lawm_core.cli import build_parser
 
         begun = words[0] in {".venv/bin/python", "torchrun"} and words[words.index("lawm_core") - 1] == "-m"
-        return begun and bool(build_parser().parse_args(words[words.index("lawm_core") + 1 :]).run)
+        try:
+            return begun and bool(build_parser().parse_args(words[words.index("lawm_core") + 1 :]).run)
+        except SystemExit:  # argparse has printed what is wrong
+            return False
     if words[1:5] == ["-m", "pip", "install", "-r"]:
         return (ROOT / words[5]).is_file()
     if words[1:3] == ["-m", "app"]:
@@ -199,13 +239,16 @@ def have_command(command: str) -> bool:
     return words[0] in {"git", "cd"}
 
 
-@pytest.mark.parametrize("path", CODE, ids=module_name)
-def test_files_from_elsewhere_are_data_and_never_code(path):
+def test_files_from_elsewhere_are_data_and_never_code():
     """Nothing here unpickles, evaluates or runs what a file says."""
-    calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
-    assert not {ast.unparse(call.func) for call in calls} & RUNNERS
-    assert not {ast.unparse(keyword) for call in calls for keyword in call.keywords} & RUNNING
-    assert not imports(path) & {"pickle", "dill", "joblib", "marshal", "shelve"}
+    wrong = []
+    for path in CODE:
+        calls = [node for node in ast.walk(syntax(path)) if isinstance(node, ast.Call)]
+        found = {ast.unparse(call.func) for call in calls} & RUNNERS
+        found |= {ast.unparse(keyword) for call in calls for keyword in call.keywords} & RUNNING
+        found |= imports(path) & {"pickle", "dill", "joblib", "marshal", "shelve"}
+        wrong += [f"{module_name(path)}: {what}" for what in found]
+    assert not wrong, "\n".join(wrong)
 
 
 def test_no_shard_is_large_and_all_together_are_small():

@@ -36,6 +36,7 @@ def test_every_requirement_is_pinned():
         assert re.fullmatch(r"[A-Za-z0-9_-]+==[0-9][0-9.]*", line), line
 
 
+@pytest.mark.slow
 def test_a_copy_starts_with_its_requirements_alone_and_writes_nothing_into_the_tree(tmp_path):
     found = measure(tmp_path, sys.executable, None)
     assert found["frames of that result"] == 16

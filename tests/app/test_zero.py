@@ -258,6 +258,7 @@ def test_the_app_borrows_where_zero_is_announced_and_not_for_its_first_result(an
     (tmp_path / "spaces.py").write_text(STAND_IN)
     save_model(build_tiny_model(), tmp_path / "tiny")
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "SPACES_ZERO_GPU": str(announced)}
+    environment["OMP_NUM_THREADS"] = "1"
     options = ["--model", str(tmp_path / "tiny"), "--gallery", str(folder), "--library", str(tmp_path)]
     done = subprocess.run(
         [sys.executable, "-c", START, *options], env=environment, capture_output=True, text=True, timeout=LONGEST

@@ -1,4 +1,4 @@
-"""The app as people start it, and a headless Chromium that looks at it."""
+"""A headless Chromium that opens the running app."""
 
 import shutil
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from benchmarks.serving import served
+from benchmarks.serving import Server
 
 WAIT_MILLISECONDS = 90_000
 QUIET = (
@@ -16,10 +16,9 @@ QUIET = (
 
 
 @pytest.fixture(scope="session")
-def address(tmp_path_factory) -> Iterator[str]:
-    """Where the app answers, started on a free port with the model and the gallery that it ships."""
-    with served(folder=tmp_path_factory.mktemp("app")) as server:
-        yield server.address
+def address(server: Server) -> str:
+    """The URL of the running app."""
+    return server.address
 
 
 def find_chromium() -> str | None:
@@ -49,8 +48,12 @@ def pages(browser: Browser, address: str) -> Iterator:
     """What `open_page` is, for the app at an address."""
     contexts, wrongs = [], []
 
-    def open_at(width: int = 1280, height: int = 900, scheme: str = "light", link: str = "") -> Page:
-        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+    def open_at(
+        width: int = 1280, height: int = 900, scheme: str = "light", link: str = "", motion: str = "reduce"
+    ) -> Page:
+        # Without reduced motion each result plays in a loop, which takes most of a core that tests would wait for.
+        size = {"width": width, "height": height}
+        context = browser.new_context(viewport=size, color_scheme=scheme, reduced_motion=motion)
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(WAIT_MILLISECONDS)

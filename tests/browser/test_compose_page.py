@@ -136,10 +136,10 @@ def test_a_script_of_another_setting_is_not_mixed_in(page):
 def test_a_saved_script_replays_to_the_same_bytes_and_loads_again(page, tmp_path):
     press(page, "2")
     wait_for_steps(page, 1)
+    once = wait_for_result(page)
     page.locator("#script .deed-more").first.click()
-    page.wait_for_function("document.querySelector('#script-lanes .lanes').dataset.result")
+    wait_for_result(page, once)
     page.wait_for_selector("#save-script:not([disabled])")
-    page.wait_for_timeout(1500)
     for button, name in (("save-script", "script.json"), ("download-script-video", "script.mp4")):
         with page.expect_download() as waiting:
             page.click(f"#{button}")

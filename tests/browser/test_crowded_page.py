@@ -4,10 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
 
+import pytest
+
 from app.fairness import WAITING_OF_ONE
 from benchmarks.trust.visitor import Visitor
 from tests.browser.conftest import WAIT_MILLISECONDS
 
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 RESULT = "#lanes .lanes"
 PAGES = 40  # that send as many requests as each may: more than the server answers while the test runs
 LOOK_MILLISECONDS = 5_000
@@ -44,7 +47,7 @@ def kept_full(address: str) -> Iterator[None]:
 
 
 def test_a_full_queue_is_a_message_and_nothing_is_lost(address, browser):
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page = browser.new_page(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
     page.set_default_timeout(WAIT_MILLISECONDS)
     page.goto(address)
     page.wait_for_selector("#lanes [data-result]", state="attached")

@@ -48,7 +48,7 @@ def page(open_page) -> Page:
 
 
 def test_pointing_shows_the_pair_without_asking_the_server(page):
-    page.wait_for_timeout(3000)  # the open clips' paths are asked for when the map opens
+    page.wait_for_function(f"{TRACES} === 3")  # the open clips' paths are asked for when the map opens
     asked = []
     page.on("request", lambda request: asked.append(request.url) if "sprite" not in request.url else None)
     x, y = page.evaluate(PLACE, 40)

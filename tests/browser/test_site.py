@@ -15,6 +15,7 @@ from tests.browser.conftest import is_foreign
 from tests.test_docs import PAGES, build_site
 
 pytestmark = pytest.mark.browser
+SHOWN = [*PAGES, "checkpoints/nano/card.md"]
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -43,6 +44,11 @@ def site_address(tmp_path_factory) -> Iterator[str]:
     server.shutdown()
 
 
+def address_of(site_address: str, name: str) -> str:
+    """Return the URL of a page, named as in docs/."""
+    return site_address + name.replace(".md", ".html")
+
+
 @pytest.fixture
 def open_site(browser, site_address):
     """A function that opens a page; at the end nothing may have gone wrong in silence or been asked of others."""
@@ -55,7 +61,7 @@ def open_site(browser, site_address):
         page.on("console", lambda said: said.type == "error" and wrongs.append(f"console: {said.text}"))
         page.on("pageerror", lambda error: wrongs.append(f"script: {error}"))
         page.on("request", lambda r: is_foreign(r.url, site_address) and wrongs.append(f"left the origin: {r.url}"))
-        page.goto(site_address + name.replace(".md", ".html"))
+        page.goto(address_of(site_address, name))
         return page
 
     yield open_at
@@ -65,19 +71,26 @@ def open_site(browser, site_address):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", [*PAGES, "checkpoints/nano/card.md"])
-def test_a_page_stands_alone_and_can_be_read_by_everyone(open_site, name, scheme):
-    page = open_site(name, scheme)
-    assert page.evaluate("document.documentElement.dataset.bsTheme") == scheme
-    assert page.evaluate("[...document.images].every(i => i.naturalWidth > 0)")
-    found = Axe().run(page, options={"runOnly": ["color-contrast", "image-alt", "link-name", "duplicate-id-aria"]})
-    assert found.violations_count == 0, found.generate_report()
+def test_every_page_stands_alone_and_can_be_read_by_everyone(open_site, site_address, scheme):
+    page, wrong = open_site("index.md", scheme), []
+    for name in SHOWN:
+        page.goto(address_of(site_address, name))
+        if page.evaluate("document.documentElement.dataset.bsTheme") != scheme:
+            wrong.append((name, f"is not {scheme}"))
+        if not page.evaluate("[...document.images].every(i => i.naturalWidth > 0)"):
+            wrong.append((name, "lacks a picture"))
+        found = Axe().run(page, options={"runOnly": ["color-contrast", "image-alt", "link-name", "duplicate-id-aria"]})
+        if found.violations_count:
+            wrong.append((name, found.generate_report()))
+    assert not wrong, "\n".join(f"{name}: {what}" for name, what in wrong)
 
 
-@pytest.mark.parametrize("name", [*PAGES, "checkpoints/nano/card.md"])
-def test_a_page_fits_a_phone(open_site, name):
-    page = open_site(name, width=390)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+def test_every_page_fits_a_phone(open_site, site_address):
+    page, widths = open_site("index.md", width=390), {}
+    for name in SHOWN:
+        page.goto(address_of(site_address, name))
+        widths[name] = page.evaluate("document.documentElement.scrollWidth")
+    assert max(widths.values()) <= 390, widths
 
 
 @pytest.mark.parametrize("is_early", [False, True])

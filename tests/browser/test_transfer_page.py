@@ -86,6 +86,14 @@ def test_keys_and_scrubber_move_all_lanes_together(open_page):
     assert [picture(page, lane) for lane in LANES] == first
 
 
+@pytest.mark.parametrize(("motion", "plays"), [("no-preference", True), ("reduce", False)])
+def test_a_result_plays_when_it_comes_unless_reduced_motion_is_asked_for(open_page, motion, plays):
+    page = open_page(motion=motion)
+    expect(page.get_by_role("button", name="Pause" if plays else "Play", exact=True)).to_be_visible()
+    if plays:
+        page.wait_for_function("document.querySelector('#lanes .lanes').dataset.frame === '3'")
+
+
 def test_play_runs_loops_and_pauses(open_page):
     page = open_page()
     press(page, "Home")
@@ -271,12 +279,14 @@ def test_the_result_can_be_taken_home(open_page, tmp_path):
     assert (tmp_path / "again.mp4").read_bytes() == (tmp_path / "taken.mp4").read_bytes()
 
 
-@pytest.mark.parametrize(("width", "columns"), [(390, 2), (768, 2), (1280, 4)])
-def test_the_page_fits_its_window(open_page, width, columns):
-    page = open_page(width=width, scheme="dark")
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    tops = [page.locator(f"[data-lane={lane}] canvas").bounding_box()["y"] for lane in LANES]
-    assert tops.count(tops[0]) == columns
-    page.get_by_role("tab", name="About").click()
-    page.wait_for_selector("#about")
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+def test_the_page_fits_its_window(open_page):
+    page = open_page(width=390, scheme="dark")
+    for tab in ("Transfer", "About"):
+        page.get_by_role("tab", name=tab, exact=True).click()
+        for width, columns in ((390, 2), (768, 2), (1280, 4)):
+            page.set_viewport_size({"width": width, "height": 900})
+            page.wait_for_function("width => innerWidth === width", arg=width)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            if tab == "Transfer":
+                tops = [page.locator(f"[data-lane={lane}] canvas").bounding_box()["y"] for lane in LANES]
+                assert tops.count(tops[0]) == columns

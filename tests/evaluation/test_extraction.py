@@ -81,12 +81,14 @@ def assert_whole(out: Path, videos: Path, model: Path, expected, tmp_path: Path)
     assert not any(row["approximate"] for row in read_places(tmp_path / "library"))
 
 
+@pytest.mark.slow
 def test_many_models_find_what_one_finds(cluster, videos, model, expected, tmp_path):
     told = extract(videos, tmp_path / "out", model, CONFIG)
     assert told == {"clips": CLIPS, "refused": 1}
     assert_whole(tmp_path / "out", videos, model, expected, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_with_what_is_missing(cluster, videos, model, expected, tmp_path, monkeypatch):
     out, ran, run = tmp_path / "out", [], extraction.run
     extract(videos, out, model, CONFIG)
@@ -116,6 +118,7 @@ def killed_once(flag: Path) -> type[Describer]:
     return Killed
 
 
+@pytest.mark.slow
 def test_a_killed_worker_loses_and_doubles_nothing(cluster, videos, model, expected, tmp_path, monkeypatch):
     flag = tmp_path / "died"
     monkeypatch.setattr(extraction, "Describer", killed_once(flag))
@@ -140,6 +143,7 @@ def test_two_videos_of_one_name_are_refused(videos, model, tmp_path):
         extract(tmp_path, tmp_path / "out", model, CONFIG)
 
 
+@pytest.mark.slow
 def test_the_command_lays_out_a_sample_and_places_the_others(cluster, videos, model, tmp_path, capsys):
     words = ["extract", str(videos), "--out", str(tmp_path / "out"), "--model", str(model), "--frames", "6"]
     assert main([*words, "--library", str(tmp_path / "map"), "--points", "12"]) == 0

@@ -1,9 +1,9 @@
 """Statistics are of the whole batch: two processes with half a batch each do what one does with all of it."""
 
 import torch
-import torch.multiprocessing
 
 from lawm_core.models.bottlenecks import DiscreteBottleneck, DiscreteConfig, SparseBottleneck, SparseConfig
+from tests.ranks import run_ranks
 
 RAW = torch.randn(8, 3, 4, generator=torch.Generator().manual_seed(0))
 CAPACITY = torch.linspace(0, 1, 8)
@@ -32,7 +32,7 @@ def work(rank: int, folder: str) -> None:
 
 
 def test_two_ranks_do_what_one_does(tmp_path):
-    torch.multiprocessing.spawn(work, args=(str(tmp_path),), nprocs=2)
+    run_ranks(work, (str(tmp_path),), 2)
     cost, gradient, code = zip(*(torch.load(tmp_path / f"{r}.pt", weights_only=True) for r in range(2)), strict=True)
     raw = RAW.clone().requires_grad_(True)
     out = SparseBottleneck(SparseConfig(action_width=4)).train()(raw, torch.full((8,), 0.5))

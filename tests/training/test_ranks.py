@@ -1,6 +1,7 @@
 """Laws of training on many ranks: the steps of one process, whatever their number and however a model is held."""
 
 import dataclasses
+import functools
 import json
 import os
 import subprocess
@@ -9,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.multiprocessing
 
 from lawm_core.checkpoint import load_model, save_model
 from lawm_core.contracts import CheckpointError
@@ -31,6 +31,7 @@ from lawm_core.training.sampler import SamplerObjective, SamplerObjectiveConfig
 from lawm_core.training.trainer import ExecutionConfig, Trainer, TrainerConfig
 from lawm_core.worlds.twins import TwinConfig
 from tests.conftest import tiny_config
+from tests.ranks import run_ranks
 
 FAMILIES = ("noisy", "sparse", "discrete")
 BATCH = BatchConfig(clips=4, lanes=4, frames=3, twins=TwinConfig(frame_size=32, objects=1))
@@ -67,36 +68,34 @@ def curve(run: Trainer, steps: int) -> list[list[float]]:
     return [[step["loss"], step["gradient"]] for step in told]
 
 
-def train_all(folder: Path, parallel: str = "ddp") -> dict[str, list[list[float]]]:
-    """Every stage's curve: two steps, a save, two steps after coming back. The models as they end are saved too."""
-    curves = {}
-    for stage in STAGES:
-        run, _ = build(folder / stage, stage, parallel)
-        curves[stage] = curve(run, 2)
-        run.save()
-        again, model = build(folder / stage, stage, parallel)
-        assert again.resume()
-        curves[stage] += curve(again, STEPS - 2)
-        save_model(model, folder / stage / "model")
-    return curves
+def train_and_resume(folder: Path, stage: str, parallel: str = "ddp") -> list[list[float]]:
+    """Return a stage's curve: two steps, a save, and two steps of a resumed run. The final model is saved too."""
+    run, _ = build(folder / stage, stage, parallel)
+    losses = curve(run, 2)
+    run.save()
+    again, model = build(folder / stage, stage, parallel)
+    assert again.resume()
+    losses += curve(again, STEPS - 2)
+    save_model(model, folder / stage / "model")
+    return losses
 
 
-def work(rank: int, ranks: int, folder: str, parallel: str) -> None:
-    """One of several ranks: all stages; then a resume of what one process has saved, and a save in pieces."""
+def work(rank: int, ranks: int, folder: str, parallel: str, stages: tuple[str, ...], options: dict[str, dict]) -> None:
+    """Run one of several ranks: train some stages, then resume what one process has saved, and save it in pieces.
+
+    options: runs of two more steps, by name: a stage and the execution options to run it with.
+    """
     torch.set_num_threads(1)
     home = Path(folder)
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=ranks)
-    curves = train_all(home, parallel)
+    curves = {stage: train_and_resume(home, stage, parallel) for stage in stages}
     run, _ = build(home / "one", "noisy", parallel, pieces=True)
     assert run.resume() and run.step == 2
     assert any(hasattr(p, "to_local") for p in run.module.parameters()) is (parallel == "fsdp")
     curves["resumed"] = curve(run, 1)
     run.save()
-    if ranks == 2:
-        for stage in IN_PASSES:
-            curves[f"{stage} in passes"] = curve(build(home / "passes", stage, parallel, passes=2)[0], 2)
-        sparing, _ = build(home / "sparing", "noisy", parallel, compiled=True, recompute=True)
-        curves["sparing"] = curve(sparing, 2)
+    for name, how in options.items():
+        curves[name] = curve(build(home / name, parallel=parallel, **how)[0], 2)
     if rank == 0:
         torch.save(curves, home / "curves.pt")
     torch.distributed.destroy_process_group()
@@ -111,33 +110,52 @@ def assert_alike(ours: list[list[float]], theirs: list[list[float]]) -> None:
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """One process's curves."""
-    return train_all(tmp_path_factory.mktemp("alone"))
+    """A function that returns one process's curve of a stage; each stage is trained once."""
+    home = tmp_path_factory.mktemp("alone")
+    return functools.cache(lambda stage: train_and_resume(home, stage))
 
 
-@pytest.mark.parametrize(("ranks", "parallel"), [(2, "ddp"), (2, "fsdp"), (4, "ddp"), (4, "fsdp")])
-def test_any_number_of_ranks_takes_the_steps_of_one(alone, tmp_path, ranks, parallel):
-    one, _ = build(tmp_path / "one", "noisy")
+def assert_ranks_equal_one_process(alone, folder: Path, ranks: int, parallel: str, stages, options=None) -> None:
+    """Compare every curve that `work` writes with one process's, and resume across the forms of a saved run."""
+    one, _ = build(folder / "one", "noisy")
     straight = curve(one, 2)
     one.save()
-    torch.multiprocessing.spawn(work, args=(ranks, str(tmp_path), parallel), nprocs=ranks)
-    shared = torch.load(tmp_path / "curves.pt", weights_only=True)
-    for stage in STAGES:
-        assert_alike(shared[stage], alone[stage])
-        assert load_model(tmp_path / stage / "model").families == FAMILIES
-    for stage in IN_PASSES if ranks == 2 else ():
-        assert_alike(shared[f"{stage} in passes"], alone[stage][:2])
-    if ranks == 2:  # compiled, and computed again on the way back
-        assert_alike(shared["sparing"], alone["noisy"][:2])
+    run_ranks(work, (ranks, str(folder), parallel, stages, options or {}), ranks)
+    shared = torch.load(folder / "curves.pt", weights_only=True)
+    for stage in stages:
+        assert_alike(shared[stage], alone(stage))
+        assert load_model(folder / stage / "model").families == FAMILIES
+    for name, how in (options or {}).items():
+        assert_alike(shared[name], alone(how["stage"])[:2])
     # What one process saved, many went on from; what they saved in pieces, one goes on from.
-    assert_alike(straight + shared["resumed"], alone["noisy"][:3])
-    (pieces,) = (tmp_path / "one").glob("state-*/")
+    assert_alike(straight + shared["resumed"], alone("noisy")[:3])
+    (pieces,) = (folder / "one").glob("state-*/")
     assert len(list(pieces.glob("*.safetensors"))) == ranks  # each wrote its own
-    last, _ = build(tmp_path / "one", "noisy")
+    last, _ = build(folder / "one", "noisy")
     assert last.resume() and last.step == 3
-    assert_alike(curve(last, 1), alone["noisy"][3:])
+    assert_alike(curve(last, 1), alone("noisy")[3:])
     last.save()
-    assert sorted(p.name for p in (tmp_path / "one").iterdir()) == ["progress.json", "state.safetensors"]
+    assert sorted(p.name for p in (folder / "one").iterdir()) == ["progress.json", "state.safetensors"]
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_two_ranks_take_the_steps_of_one(alone, tmp_path, parallel):
+    assert_ranks_equal_one_process(alone, tmp_path, 2, parallel, ("discrete",))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_any_number_of_ranks_takes_the_steps_of_one_in_every_stage(alone, tmp_path, ranks, parallel):
+    assert_ranks_equal_one_process(alone, tmp_path, ranks, parallel, tuple(STAGES))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_two_ranks_in_passes_compiled_or_recomputing_take_the_steps_of_one(alone, tmp_path, parallel):
+    options = {f"{stage} in passes": {"stage": stage, "passes": 2} for stage in IN_PASSES}
+    options["compiled"] = {"stage": "noisy", "compiled": True, "recompute": True}
+    assert_ranks_equal_one_process(alone, tmp_path, 2, parallel, (), options)
 
 
 def test_lanes_that_ranks_cannot_share_are_refused(monkeypatch):
@@ -151,7 +169,7 @@ def test_lanes_that_ranks_cannot_share_are_refused(monkeypatch):
 @pytest.mark.parametrize("passes", [2, 4])
 @pytest.mark.parametrize("stage", IN_PASSES)
 def test_a_step_in_passes_is_a_step(alone, tmp_path, stage, passes):
-    assert_alike(curve(build(tmp_path, stage, passes=passes)[0], 2), alone[stage][:2])
+    assert_alike(curve(build(tmp_path, stage, passes=passes)[0], 2), alone(stage)[:2])
 
 
 @pytest.mark.parametrize("stage", sorted(set(STAGES) - set(IN_PASSES)))
@@ -252,6 +270,7 @@ def test_a_piece_that_is_missing_or_cut_is_noticed(tmp_path, damage):
         build(tmp_path, "noisy")[0].resume()
 
 
+@pytest.mark.slow
 def test_torchrun_trains_a_recipe_from_the_shell(tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
     command += ["-m", "lawm_core", "train", "encoder", "--steps", "2", "--quiet", "--out", str(tmp_path)]

@@ -70,7 +70,7 @@ def test_resume_is_bit_identical(tmp_path, stage):
 @pytest.mark.parametrize("stage", list(OBJECTIVES))
 def test_every_stage_learns_and_leaves_the_others_alone(tmp_path, stage):
     calm = OptimizerConfig(muon_rate=0.005, adam_rate=2e-3, warm_up=0.1)
-    run, model = trainer(tmp_path, stage, steps=100, optimizer=calm)
+    run, model = trainer(tmp_path, stage, steps=40, optimizer=calm)
     before = {n: p.clone() for n, p in model.state_dict().items()}
     pairs = run.source.draw(0)
 
@@ -267,6 +267,7 @@ def test_activations_computed_again_give_the_same_steps_in_less_memory(tmp_path)
     assert all(torch.equal(a, b) for a, b in zip(weights(model), weights(again), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recompute", [False, True])
 def test_compiled_steps_are_the_same_to_rounding(tmp_path, recompute):
     plain, _ = trainer(tmp_path / "plain")

@@ -4,8 +4,12 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from benchmarks.serving import ROOT
 from tests.video.test_hostile import TOOL, own_cases, tool_cases
+
+pytestmark = pytest.mark.slow
 
 
 def told_by(name: str, *options: object) -> dict:

@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.slow
 def test_training_survives_kill_at_any_moment(tmp_path):
     out = tmp_path / "kill.json"
     command = [sys.executable, "benchmarks/trust/kill.py", "--kills", "4", "--steps", "12", "--out", str(out)]

@@ -7,6 +7,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from lawm_core.contracts import Clip, VideoError
 from lawm_core.video.files import read_clip, write_clip
 from tests.video.conftest import numbered
@@ -72,6 +74,7 @@ def unexpected(folder: Path, cases: list[dict]) -> list[tuple[str, str]]:
     return [(c["file"], o) for c, o in zip(cases, outcomes, strict=True) if c["expect"] not in ("either", o)]
 
 
+@pytest.mark.slow
 def test_hostile_files_give_frames_or_a_reason(tmp_path):
     """With the shared tool where it lies beside the checkout, else with our own cases; never with none."""
     cases = (tool_cases if TOOL.exists() else own_cases)(tmp_path, 100)
