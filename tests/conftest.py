@@ -57,19 +57,30 @@ def is_in_part(node_id: str, part: int, parts: int) -> bool:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the slow tests of all other parts, and keep together what several workers would build twice."""
-    if (chosen := config.getoption("slow_part")) is not None:
-        others = [item for item in items if item.get_closest_marker("slow") and not is_in_part(item.nodeid, *chosen)]
-        config.hook.pytest_deselected(items=others)
-        items[:] = [item for item in items if item not in others]
-    if config.getoption("numprocesses", None):
-        for item in items:
-            item.add_marker(pytest.mark.xdist_group(name_group(item)))
+    """Deselect the slow tests of all other parts."""
+    if (chosen := config.getoption("slow_part")) is None:
+        return
+    others = [item for item in items if item.get_closest_marker("slow") and not is_in_part(item.nodeid, *chosen)]
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if item not in others]
 
 
-def name_group(item: pytest.Item) -> str:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    """With several workers, keep together what would otherwise be built twice: a file's fixtures, and the app."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return name_group(nodeid)
+
+    return ByGroup(config, log)
+
+
+def name_group(node_id: str) -> str:
     """Return which tests run in the same worker: all that visit the app, and otherwise those of one file."""
-    return "server" if "server" in item.fixturenames else item.location[0]
+    path = node_id.partition("::")[0]
+    return "app" if path.startswith(("tests/browser/", "tests/trust/")) else path
 
 
 @pytest.fixture(scope="session")

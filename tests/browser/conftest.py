@@ -4,11 +4,12 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from benchmarks.serving import Server
 
 WAIT_MILLISECONDS = 90_000
+expect.set_options(timeout=WAIT_MILLISECONDS)  # as long as actions on a page wait; slow machines are not a failure
 QUIET = (
     "--headless=new --no-sandbox --disable-gpu --disable-background-networking --disable-component-update "
     "--disable-sync --no-first-run"
