@@ -45,7 +45,7 @@ NO_SPACES = 7
 def main(arguments: list[str] | None = None) -> int:
     """Loads the model, computes the first result, serves the page until it is told to stop.
 
-    What is computed goes on in a thread of its own while Gradio is imported here and the page is built.
+    What is computed goes on in threads of its own while Gradio is imported here and the page is built.
     """
     options = read_options(arguments)
     if is_announced() and not find_spec("spaces"):
@@ -57,8 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
     keep_few_heaps()
     start_trimming()
     uploads = private_folder()
-    with ThreadPoolExecutor(1) as beside, pause_collection():
-        opened = beside.submit(open_studio, options)
+    with ThreadPoolExecutor(2) as beside, pause_collection():
+        opened = beside.submit(open_studio, options, beside)
         import_gradio()
         from app.door import fetch_no_addresses
         from app.figures import read_curves
@@ -74,7 +74,6 @@ def main(arguments: list[str] | None = None) -> int:
         except ValueError as error:  # LAWM_PRECISION
             print(f"lawm-explorer: {error}", file=sys.stderr)
             return USAGE
-        beside.submit(studio.draw_gallery)  # kept by the studio until the page is served
         if is_announced():  # from here on: nobody has asked for the first result, so no GPU is borrowed for it
             studio.elsewhere = borrow_gpu(studio.model)
         curves, card = read_curves(folder / "report" / "report.json"), folder / "card.md"

@@ -5,6 +5,7 @@ imported.
 from __future__ import annotations
 
 import argparse
+from concurrent.futures import Executor
 from pathlib import Path
 
 import lawm_core as lawm
@@ -13,14 +14,16 @@ from app.studio import Studio
 from app.views import View
 
 
-def open_studio(options: argparse.Namespace) -> tuple[Path, Studio, View | None]:
+def open_studio(options: argparse.Namespace, beside: Executor) -> tuple[Path, Studio, View | None]:
     """The model's folder, the studio and the first result, with the files that its page offers.
 
-    Raises lawm.CheckpointError.
+    beside: where the gallery is drawn meanwhile; the studio keeps it until the page is served. Raises
+    lawm.CheckpointError.
     """
     folder = lawm.find_model(options.model)  # once: what lies on the Hub may change
     model = lawm.load_model(folder)
     studio = Studio(model, options.gallery, lawm.fingerprint(folder), options.library)
+    beside.submit(studio.draw_gallery)
     first = first_result(studio)
     if first is not None:
         studio.export(first)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from lawm_core.sketch import WithoutWeights
 __all__ = ["find_model", "fingerprint", "list_models", "load_model", "save_model"]
 
 SHARD_BYTES = 15 * 2**20
+READERS = 2  # threads that read shards
 FORMAT = 1
 SUMS = "SHA256SUMS"  # as `sha256sum --check` reads it
 SLACK_BYTES = 2**20  # that a model may need beyond twice its files: tables that are computed
@@ -127,8 +129,10 @@ def check_sums(folder: Path, shards: Sequence[Path]) -> None:
         return
     lines = (folder / SUMS).read_text(encoding="utf-8", errors="replace").splitlines()
     told = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-    for shard in shards:
-        if told.get(shard.name) != sum_of(shard):
+    with ThreadPoolExecutor(READERS) as readers:
+        sums = list(readers.map(sum_of, shards))
+    for shard, digest in zip(shards, sums, strict=True):
+        if told.get(shard.name) != digest:
             raise CheckpointError(f"{shard.name} is not the file that {SUMS} names; it is damaged or was replaced.")
 
 
@@ -180,20 +184,27 @@ def largest_count(config: object) -> int:
 
 
 def fill(model: LatentActionModel, shards: Sequence[Path]) -> None:
-    """Gives the model its weights, one tensor at a time: read by memory map, in memory of the model's own."""
+    """Give the model its weights: read by memory map, in memory of the model's own, several shards at a time."""
     wanted = {name: tensor.dtype for name, tensor in model.state_dict().items()}
-    weights = {}
-    for shard in shards:
-        try:
-            with safe_open(shard, framework="pt") as tensors:
-                for name in tensors.keys():
-                    weights[name] = tensors.get_tensor(name).to(wanted[name], copy=True)
-                    if not all_finite(weights[name]):
-                        raise CheckpointError(f"{shard.name}: {name} holds numbers that are not finite.")
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{shard.name} cannot be read: {error}.") from None
+    with ThreadPoolExecutor(READERS) as readers:
+        parts = readers.map(lambda shard: read_weights(shard, wanted), shards)
+        weights = {name: weight for part in parts for name, weight in part.items()}
     model.load_state_dict(weights, assign=True)
     assert not any(x.is_meta for x in (*model.parameters(), *model.buffers())), "a table was not computed"
+
+
+def read_weights(shard: Path, wanted: Mapping[str, torch.dtype]) -> dict[str, torch.Tensor]:
+    """Return a shard's tensors by name, in the dtypes that the model wants. CheckpointError if any is not finite."""
+    weights = {}
+    try:
+        with safe_open(shard, framework="pt") as tensors:
+            for name in tensors.keys():
+                weights[name] = tensors.get_tensor(name).to(wanted[name], copy=True)
+                if not all_finite(weights[name]):
+                    raise CheckpointError(f"{shard.name}: {name} holds numbers that are not finite.")
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{shard.name} cannot be read: {error}.") from None
+    return weights
 
 
 def all_finite(tensor: torch.Tensor) -> bool:

@@ -226,8 +226,10 @@ def test_files_that_cannot_be_read_just_now_are_not_taken_for_unfinished(extract
 
 def test_too_few_points_are_refused_before_anything_is_extracted(videos, model, tmp_path, capsys):
     where = ["--out", str(tmp_path / "out"), "--library", str(tmp_path / "map"), "--model", str(model)]
-    assert main(["extract", str(videos), *where, "--points", "3"]) == USAGE
-    assert "3 points came; a map needs" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    with pytest.raises(SystemExit) as ended:
+        main(["extract", str(videos), *where, "--points", "3"])
+    assert ended.value.code == USAGE and not (tmp_path / "out").exists()
+    assert "--points: must be at least 4, got 3" in capsys.readouterr().err
 
 
 def test_videos_that_are_gone_or_changed_are_named(extraction, videos, model, tmp_path):

@@ -207,5 +207,6 @@ def test_shards_of_the_shell_train(folder, tmp_path, capsys):
     run = ["train", "encoder", "--data", out, "--out", str(tmp_path / "run"), "--steps", "2", "--quiet"]
     assert main(run) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["step"] == 2
-    assert main(["shards", str(folder), "--out", out, "--recipe", "grand"]) == USAGE
-    assert "not one of" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        main(["shards", str(folder), "--out", out, "--recipe", "grand"])
+    assert ended.value.code == USAGE and "recipe must be one of" in capsys.readouterr().err
