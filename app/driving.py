@@ -142,7 +142,7 @@ class DrivingSchool:
     def begin_simulated(self, robot: str, seed: int, family: str, capacity: float) -> Drive:
         """A drive in a simulated scene, which goes its own true way beside the model's."""
         world, frame_CHW = self.simulators.open(robot, seed, self.model.frames_per_second)
-        drive = self.begin(lawm.enlarge(frame_CHW[None], self.model.frame_size)[0], robot, family, capacity)
+        drive = self.begin(lawm.enlarge(frame_CHW[None], self.model.picture_size)[0], robot, family, capacity)
         return replace(drive, world=world, truth=(to_bytes(frame_CHW),))
 
     def step(self, drive: Drive, told: Sequence[float]) -> Drive:
@@ -154,7 +154,7 @@ class DrivingSchool:
             now = self._present(drive)
             latent_1A = now.latent(torch.tensor([action], device=now.state_BND.device))
             present = self._keep(drive.number, (*drive.told, action), now.act(latent_1A))
-            frame_CHW = self.model.decode(present.state_BND[:, None])[0, 0]
+            frame_CHW = self.model.render(present.rollout, from_bytes(drive.frames[0])[None])[0, 0]
         truth = drive.truth
         if drive.world is not None:
             shown_CHW = self.simulators.step(drive.world, drive.before + len(drive.told), action)
@@ -175,7 +175,7 @@ class DrivingSchool:
         """
         if not (drive.truth and drive.told):
             return drive
-        seen_CHW = lawm.enlarge(from_bytes(drive.truth[-1])[None], self.model.frame_size)[0]
+        seen_CHW = lawm.enlarge(from_bytes(drive.truth[-1])[None], self.model.picture_size)[0]
         again = self.begin(seen_CHW, drive.robot, drive.family, drive.capacity)
         return replace(again, world=drive.world, truth=drive.truth[-1:], before=drive.before + len(drive.told))
 
@@ -197,7 +197,7 @@ class DrivingSchool:
             )
         if ahead_CHW is None:
             raise ValueError("This drive has no simulated scene to look ahead in; take another goal.")
-        return lawm.enlarge(ahead_CHW[None], self.model.frame_size)[0]
+        return lawm.enlarge(ahead_CHW[None], self.model.picture_size)[0]
 
     def plan(self, drive: Drive, goal_CHW: Tensor) -> Iterator[tuple[lawm.Plan, list[Tensor], int]]:
         """Searches a way from where the drive is to a goal picture: the plan so far, where it leads and then the best

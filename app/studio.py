@@ -111,7 +111,7 @@ class Studio:
         reference = refer(piece)
         clip = self.clips.get(reference)
         if clip is None:
-            clip = self._read(piece, self.model.frame_size, self._own(piece.path))
+            clip = self._read(piece, self.model.picture_size, self._own(piece.path))
             clip = self.clips.keep(reference, clip, clip.frame_TCHW.nbytes)
         return reference, clip
 

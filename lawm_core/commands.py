@@ -344,6 +344,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
     check_model(options.model, tuple(options.family.split(",")) if options.family else ())
     from lawm_core.checkpoint import fingerprint
     from lawm_core.evaluation.bench import QUICK, SuiteConfig
+    from lawm_core.evaluation.pictures import PICTURE_SIZE
     from lawm_core.evaluation.report import read_report, write_report
     from lawm_core.evaluation.suites import run_suites, suites_for
     from lawm_core.training.baselines import load_baselines
@@ -355,7 +356,11 @@ def run_evaluate(options: argparse.Namespace) -> None:
         config = dataclasses.replace(config, families=tuple(options.family.split(",")))
     asked = {"plan_samples": options.plan_samples, "plan_iterations": options.plan_iterations}
     config = dataclasses.replace(config, **{name: count for name, count in asked.items() if count is not None})
-    world = open_world(options.data, options.cache, options.split, model.frames_per_second, model.frame_size)
+    asked_names = suites_for(options.labels) if options.suite == "all" else options.suite.split(",")
+    size = max(model.picture_size, PICTURE_SIZE if "pictures" in asked_names else 0)
+    world = open_world(
+        options.data, options.cache, options.split, model.frames_per_second, model.frame_size, picture_size=size
+    )
     labelled = dict(open_labelled(folder, options, model) for folder in options.labels)
     names = suites_for(labelled) if options.suite == "all" else options.suite.split(",")
     rivals = {name: load_baselines(options.baselines, name) for name in labelled if options.baselines}
@@ -449,7 +454,7 @@ def open_clip(path: Path, options: argparse.Namespace, config: ModelConfig) -> C
     return read_clip(
         path,
         frames_per_second=config.frames_per_second,
-        size=config.encoder.frame_size,
+        size=config.picture_size,
         num_frames=options.frames,
         start_seconds=options.start,
         trusted=options.trusted,

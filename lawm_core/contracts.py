@@ -45,14 +45,17 @@ class Clip:
 
 @dataclass(frozen=True, kw_only=True)
 class Rollout:
-    """What one pass through the model yields: states, the actions between them, and the predicted states.
+    """States that a world model predicts from a start, and how each of them is tied to the start.
 
-    state_BTND, action_BUA, predicted_BUND, with U = T - 1 transitions; predicted_BUND[:, u] forecasts state u + 1.
+    start_BND: the last given state. state_BUND: the predicted ones. flow_BU2HW: backward flow from each predicted frame
+    to the start, in frame widths; visible_BU1HW: 0 to 1, what of each frame is visible at the start. Both are None for
+    models that predict states alone.
     """
 
-    state_BTND: Tensor
-    action_BUA: Tensor
-    predicted_BUND: Tensor
+    start_BND: Tensor
+    state_BUND: Tensor
+    flow_BU2HW: Tensor | None = None
+    visible_BU1HW: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,8 +2,8 @@
 
 state_BTND = model.encode(frame_BTCHW)
 action_BUA = model.infer_actions(state_BTND, family="noisy", capacity=0.7)
-future_BUND = model.rollout(state_BTND[:, :1], action_BUA, family="noisy", capacity=0.7)
-frame_BTCHW = model.decode(torch.cat([state_BTND[:, :1], future_BUND], dim=1))
+rollout = model.rollout(state_BTND[:, :1], action_BUA, family="noisy", capacity=0.7)
+frame_BUCHW = model.render(rollout, frame_BTCHW[:, 0])
 """
 
 from __future__ import annotations
@@ -13,18 +13,25 @@ import math
 from dataclasses import dataclass, field, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from lawm_core.contracts import Rollout
+from lawm_core.models.bottlenecks import BottleneckOutput
 from lawm_core.models.controller import Controller, ControllerConfig
 from lawm_core.models.decoder import DecoderConfig, FrameDecoder
 from lawm_core.models.encoder import EncoderConfig, FrameEncoder
 from lawm_core.models.family import Family, FamilyConfig
+from lawm_core.models.flow_reader import FlowReader, FlowReaderConfig
+from lawm_core.models.flow_world_model import Prediction
+from lawm_core.models.picture_decoder import PictureDecoder, PictureDecoderConfig, Reference
 from lawm_core.models.policy import GoalPolicy, PolicyConfig
 from lawm_core.models.vjepa2 import VJepa2Config, VJepa2Encoder
 from lawm_core.planning.present import Present, begin
 from lawm_core.runtime import autocast, pick_precision
 
 ENCODERS: dict[type, type[nn.Module]] = {EncoderConfig: FrameEncoder, VJepa2Config: VJepa2Encoder}
+DECODERS: dict[type, type[nn.Module]] = {DecoderConfig: FrameDecoder, PictureDecoderConfig: PictureDecoder}
 REFERENCES = ("deterministic", "unconstrained")  # not families: the lines between which families move
 
 
@@ -39,10 +46,16 @@ class ModelConfig:
     name: str = "nano"
     frames_per_second: float = 6.0
     encoder: EncoderConfig | VJepa2Config = field(default_factory=EncoderConfig)
-    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    decoder: DecoderConfig | PictureDecoderConfig = field(default_factory=DecoderConfig)
+    flow: FlowReaderConfig | None = None  # none: each family finds motion itself
     families: dict[str, FamilyConfig] = field(default_factory=lambda: {"noisy": FamilyConfig()})
     robots: dict[str, ControllerConfig] = field(default_factory=dict)
     policies: dict[str, PolicyConfig] = field(default_factory=dict)
+
+    @property
+    def picture_size(self) -> int:
+        """Pixels a side of what the model draws: a multiple of the frame size that it sees."""
+        return self.decoder.picture_size if isinstance(self.decoder, PictureDecoderConfig) else self.encoder.frame_size
 
     def __post_init__(self) -> None:
         if not set(self.families) - set(REFERENCES) or self.frames_per_second <= 0:
@@ -64,7 +77,8 @@ class LatentActionModel(nn.Module):
         super().__init__()
         self.config, self.precision = config, precision
         self.encoder = ENCODERS[type(config.encoder)](config.encoder)
-        self.decoder = FrameDecoder(config.decoder, config.encoder)
+        self.decoder = DECODERS[type(config.decoder)](config.decoder, config.encoder)
+        self.flow_reader = FlowReader(config.flow, config.encoder) if config.flow else None
         self.members = nn.ModuleDict({name: Family(c, config.encoder) for name, c in config.families.items()})
         self.controllers = nn.ModuleDict({name: self._controllers(c) for name, c in config.robots.items()})
         self.policies = nn.ModuleDict({name: GoalPolicy(c, config.encoder) for name, c in config.policies.items()})
@@ -108,6 +122,11 @@ class LatentActionModel(nn.Module):
         """Pixels a side."""
         return self.config.encoder.frame_size
 
+    @property
+    def picture_size(self) -> int:
+        """Pixels a side of what it draws: a multiple of the frame size."""
+        return self.config.picture_size
+
     def in_precision(self, precision: str) -> LatentActionModel:
         """Return the same model, with the same weights in memory, that computes in `float32` or `bf16`."""
         model = copy.copy(self)
@@ -124,18 +143,40 @@ class LatentActionModel(nn.Module):
         return sum(p.numel() for p in self.parameters())
 
     def encode(self, frame_BTCHW: Tensor) -> Tensor:
-        """frame_BTCHW in [0, 1] to state_BTND."""
-        return self.encoder(frame_BTCHW)
+        """frame_BTCHW in [0, 1], of the frame size or the picture size, to state_BTND."""
+        return self.encoder(self.shrink(frame_BTCHW))
+
+    def shrink(self, frame_BTCHW: Tensor) -> Tensor:
+        """Frames of the picture size at the frame size, averaged; others as they are."""
+        if frame_BTCHW.ndim != 5 or frame_BTCHW.shape[-1] != self.picture_size or self.picture_size == self.frame_size:
+            return frame_BTCHW
+        small_XCHW = F.avg_pool2d(frame_BTCHW.flatten(0, 1), self.picture_size // self.frame_size)
+        return small_XCHW.unflatten(0, frame_BTCHW.shape[:2])
+
+    def read_flow(self, state_BTND: Tensor) -> Tensor | None:
+        """The backward flow between consecutive states, flow_BU2HW in frame widths; None where families find it."""
+        if self.flow_reader is None:
+            return None
+        before_XND, after_XND = state_BTND[:, :-1].flatten(0, 1), state_BTND[:, 1:].flatten(0, 1)
+        return self.flow_reader(before_XND, after_XND).unflatten(0, (len(state_BTND), -1))
+
+    def infer(self, state_BTND: Tensor, capacity_B: Tensor, family: str | None = None) -> BottleneckOutput:
+        """Latent actions and their cost; sampled where the family is in training mode. The flow reader gets no
+        gradient.
+        """
+        with torch.no_grad():
+            flow_BU2HW = self.read_flow(state_BTND)
+        return self.member(family).infer(state_BTND, capacity_B, flow_BU2HW)
 
     def infer_actions(self, state_BTND: Tensor, family: str | None = None, capacity: float | Tensor = 1.0) -> Tensor:
         """The U = T - 1 latent actions between T states, action_BUA. Raises ValueError for fewer than two states."""
         if state_BTND.shape[1] < 2:
             raise ValueError(f"{state_BTND.shape[1]} state came; a latent action needs at least 2.")
-        return self.member(family).infer(state_BTND, self.dial(capacity, state_BTND)).action_BUA
+        return self.infer(state_BTND, self.dial(capacity, state_BTND), family).action_BUA
 
     def rollout(
         self, state_BCND: Tensor, action_BUA: Tensor, family: str | None = None, capacity: float | Tensor = 1.0
-    ) -> Tensor:
+    ) -> Rollout:
         """Feeds predictions back: from C context states, the U - C + 1 states after the context.
 
         The first C - 1 actions lead between the context's own states; the rest lead on from its last.
@@ -144,8 +185,11 @@ class LatentActionModel(nn.Module):
         world_model = self.member(family).world_model
         capacity_B = self.dial(capacity, state_BCND)
         with autocast(state_BCND.device, self.precision):
-            predicted_BUND = world_model.rollout(state_BCND, action_BUA, capacity_B)
-        return predicted_BUND[:, frames - 1 :].float()
+            predicted = world_model.rollout(state_BCND, action_BUA, capacity_B)
+        start_BND = state_BCND[:, -1].float()
+        if isinstance(predicted, Tensor):
+            return Rollout(start_BND=start_BND, state_BUND=predicted[:, frames - 1 :].float())
+        return join_predictions(start_BND, predicted)
 
     def control(
         self,
@@ -241,9 +285,31 @@ class LatentActionModel(nn.Module):
         return ("learned", "prior") if self.member(family).sampler is not None else ("prior",)
 
     def decode(self, state_BTND: Tensor) -> Tensor:
-        """state_BTND to frame_BTCHW in [0, 1]."""
+        """state_BTND to frame_BTCHW in [0, 1] at the picture size, without a reference picture."""
         with autocast(state_BTND.device, self.precision):
-            return self.decoder(state_BTND)
+            drawn = self.decoder(state_BTND)
+        return drawn if isinstance(drawn, Tensor) else drawn.picture_BTCHW.float().clamp(0, 1)
+
+    def render(self, rollout: Rollout, picture_BCHW: Tensor) -> Tensor:
+        """Draw a rollout's frames, frame_BUCHW in [0, 1], from the picture of its start at the picture size."""
+        return self.draw(rollout, picture_BCHW)[0]
+
+    def draw(self, rollout: Rollout, picture_BCHW: Tensor) -> tuple[Tensor, Tensor | None]:
+        """As `render`, with the share of each frame that is carried over from the picture, share_BU; None for models
+        that generate every pixel.
+        """
+        state_BTND = torch.cat((rollout.start_BND[:, None], rollout.state_BUND), dim=1)
+        if rollout.flow_BU2HW is None:
+            return self.decode(state_BTND)[:, 1:], None
+        reference = Reference(
+            picture_BCHW,
+            F.pad(rollout.flow_BU2HW, (0, 0, 0, 0, 0, 0, 1, 0)),
+            F.pad(rollout.visible_BU1HW, (0, 0, 0, 0, 0, 0, 1, 0), value=1.0),
+        )
+        with autocast(state_BTND.device, self.precision):
+            drawn = self.decoder(state_BTND, reference)
+        share_BU = drawn.carried_logit_BT1HW[:, 1:].float().sigmoid().mean(dim=(2, 3, 4))
+        return drawn.picture_BTCHW[:, 1:].float().clamp(0, 1), share_BU
 
     def member(self, family: str | None) -> Family:
         """The named family, or the first; ValueError names those there are."""
@@ -259,3 +325,19 @@ class LatentActionModel(nn.Module):
         if not all(math.isfinite(v) and 0 <= v <= 1 for v in value.tolist()):
             raise ValueError(f"capacity came as {capacity}; needed: a number from 0 (least) to 1 (most).")
         return value
+
+
+def join_predictions(start_BND: Tensor, predictions: list[Prediction]) -> Rollout:
+    """The rollout that a world model's predictions make, one state each but for the first, of which the last counts."""
+    batch = len(start_BND)
+    states, flows, visible = [], [], []
+    for prediction in predictions:
+        states.append(prediction.state_BFND[:, -1:].float())
+        flows.append(prediction.carry.flow_X2HW.unflatten(0, (batch, -1))[:, -1:])
+        visible.append(prediction.carry.visible_X1HW.unflatten(0, (batch, -1))[:, -1:])
+    return Rollout(
+        start_BND=start_BND,
+        state_BUND=torch.cat(states, dim=1),
+        flow_BU2HW=torch.cat(flows, dim=1),
+        visible_BU1HW=torch.cat(visible, dim=1),
+    )

@@ -63,6 +63,7 @@ def test_actions_are_saved_with_their_settings(model_folder, videos, tmp_path, c
     assert saved["action_UA"].shape == (11, 8) and settings["capacity"] == 0.5 and settings["video"] == "one.mp4"
 
 
+@pytest.mark.slow
 def test_a_library_of_a_folder(model_folder, videos, tmp_path, capsys):
     code = main(["library", str(tmp_path), "--out", str(tmp_path / "shelf"), "--model", model_folder, "--frames", "6"])
     printed = json.loads(capsys.readouterr().out)

@@ -64,7 +64,7 @@ def build_about_tab(studio: Studio, card: str | None) -> None:
             TEXT.format(
                 frames=FRAMES,
                 rate=model.frames_per_second,
-                size=model.frame_size,
+                size=model.picture_size,
                 name=model.name,
                 millions=model.parameter_count() / 1e6,
                 families=", ".join(model.families),

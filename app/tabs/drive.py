@@ -199,7 +199,7 @@ class DriveHandlers:
         def find() -> Goal:
             if not file:
                 raise ValueError("No picture came; a png, jpg, webp or bmp file is needed.")
-            frame_CHW = lawm.read_picture(file, self.school.model.frame_size)
+            frame_CHW = lawm.read_picture(file, self.school.model.picture_size)
             return Goal(frame_CHW=frame_CHW, about=Path(file).name)
 
         return self._take(visit, find)

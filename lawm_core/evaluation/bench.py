@@ -88,7 +88,8 @@ class Bench:
         """labelled: episodes of robots whose known actions the model has controllers for, by the robot's name;
         baselines: what planning for them is measured against (`training/baselines.py`).
         """
-        self.model, self.world, self.config = model, world, config
+        self.model, self.config = model, config
+        self.world = world and world.resized(model.picture_size)
         self.labelled, self.baselines = labelled or {}, baselines or {}
         self.families = config.families or model.families
         self.steps = max(1, round(config.seconds * model.frames_per_second))
@@ -139,12 +140,13 @@ class Bench:
     def roll(self, first_B1ND: Tensor, action_BUA: Tensor, setting: Setting) -> Tensor:
         """The states that follow one state under the actions, future_BUND."""
         parts = zip(first_B1ND.split(16), action_BUA.split(16), strict=True)
-        return torch.cat([self.model.rollout(s, a, **setting.arguments()) for s, a in parts])
+        return torch.cat([self.model.rollout(s, a, **setting.arguments()).state_BUND for s, a in parts])
 
-    def show(self, first_B1ND: Tensor, future_BUND: Tensor) -> Tensor:
-        """The rolled-out frames without the first, frame_BUCHW."""
-        both_BTND = torch.cat((first_B1ND, future_BUND), dim=1)
-        return torch.cat([self.model.decode(s)[:, 1:] for s in both_BTND.split(8)])
+    def show(self, frame_BTCHW: Tensor, first_B1ND: Tensor, action_BUA: Tensor, setting: Setting) -> Tensor:
+        """The frames of a rollout from one state and its picture, the first of frame_BTCHW: frame_BUCHW."""
+        parts = zip(frame_BTCHW[:, 0].split(8), first_B1ND.split(8), action_BUA.split(8), strict=True)
+        shown = [self.model.render(self.model.rollout(s, a, **setting.arguments()), picture) for picture, s, a in parts]
+        return torch.cat(shown)
 
 
 def state_error(state_BUND: Tensor, true_BUND: Tensor) -> Tensor:

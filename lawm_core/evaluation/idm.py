@@ -67,8 +67,9 @@ def unroll(bench: Bench, setting: Setting) -> tuple[list[Score], Tensor]:
     """Many steps from a single frame, and the pictures of them."""
     frame_BTCHW, state_BTND, names = bench.clips(bench.steps + 1)
     first_B1ND, true_BUND, true_BUCHW = state_BTND[:, :1], state_BTND[:, 1:], frame_BTCHW[:, 1:]
-    future_BUND = bench.roll(first_B1ND, bench.infer(state_BTND, setting), setting)
-    shown_BUCHW = bench.show(first_B1ND, future_BUND)
+    action_BUA = bench.infer(state_BTND, setting)
+    future_BUND = bench.roll(first_B1ND, action_BUA, setting)
+    shown_BUCHW = bench.show(frame_BTCHW, first_B1ND, action_BUA, setting)
     measures_B = {
         "unrolled_error": state_error(future_BUND, true_BUND),
         "psnr": torch.stack([psnr(s, t).mean() for s, t in zip(shown_BUCHW, true_BUCHW, strict=True)]),

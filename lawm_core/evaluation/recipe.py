@@ -174,7 +174,7 @@ def find_clip(model: LatentActionModel, reference: ClipReference, folders: Seque
     if not same:
         raise VideoError(f"{reference.file} is another video than the recipe's: its content differs.")
     return read_clip(
-        same[0], frames_per_second=model.frames_per_second, size=model.frame_size, num_frames=reference.frames,
+        same[0], frames_per_second=model.frames_per_second, size=model.picture_size, num_frames=reference.frames,
         start_seconds=reference.start_seconds,
     )  # fmt: skip
 

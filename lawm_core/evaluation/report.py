@@ -50,6 +50,11 @@ CHAPTERS = {
         columns=("error", "against_copying", "against_random", "unrolled_against_copying", *PICTURE_COLUMNS),
         curves=("error", "unrolled_error", "psnr"),
     ),
+    "pictures": Chapter(
+        question="How sharp and how right are rollouts, as people see them?",
+        columns=tuple(f"{name}_{step}" for name in ("sharpness", "edges64", "l1", "carried") for step in (1, 4, 8, 15))
+        + ("flicker",),
+    ),
     "leakage": Chapter(
         question="Do actions copy the future?",
         columns=("cut_ratio", "appearance"),

@@ -11,6 +11,7 @@ from lawm_core.evaluation.idm import measure_idm
 from lawm_core.evaluation.latent_planning import measure_planning_latents
 from lawm_core.evaluation.leakage import measure_leakage
 from lawm_core.evaluation.locality import measure_locality
+from lawm_core.evaluation.pictures import measure_pictures
 from lawm_core.evaluation.planning import measure_planning_arm, measure_planning_rover
 from lawm_core.evaluation.sampling import measure_sampling
 from lawm_core.evaluation.scores import Progress, SuiteResult
@@ -23,6 +24,7 @@ Suite = Callable[[Bench, Progress], SuiteResult]
 
 SUITES: dict[str, Suite] = {
     "idm": measure_idm,
+    "pictures": measure_pictures,
     "leakage": measure_leakage,
     "cycle": measure_cycle,
     "twins": measure_twins,

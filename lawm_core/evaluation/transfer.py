@@ -30,7 +30,8 @@ def transfer(
     Scores: `prediction_gain`, 1 - error / copying error of the source rolled out under its own actions, in states (0:
     no better than a still picture, 1: perfect); `action_effect`, mean absolute pixel change that the actions make
     against no action; `cycle_ratio`, error on the source under actions re-inferred from the transfer, over its error
-    under its own (1: nothing lost on the way there and back [LAWM Table 2]).
+    under its own (1: nothing lost on the way there and back [LAWM Table 2]); `carried_share`, mean share of the
+    transfer's pixels that are carried over from the target's picture, for models that carry.
 
     Raises ValueError when a clip has another size than the model's, or fewer frames than the context asks for.
     """
@@ -50,12 +51,17 @@ def transfer(
     else:
         both = [action_BUA, rest_BUA]
     report(0.3, "Rolling the target forward")
-    future_BUND = model.rollout(target_BCND.expand(2, -1, -1, -1), torch.cat(both), **settings)
-    lanes_BTND = torch.cat((target_BCND.expand(2, -1, -1, -1), future_BUND), dim=1)
+    context_BCND = target_BCND.expand(2, -1, -1, -1)
+    rollout = model.rollout(context_BCND, torch.cat(both), **settings)
     report(0.6, "Decoding")
-    frame_BTCHW = model.decode(lanes_BTND).cpu()
+    context_BCCHW = target.frame_TCHW[None, :context_frames].to(device).expand(2, -1, -1, -1, -1)
+    future_BUCHW, carried_BU = model.draw(rollout, context_BCCHW[:, -1])
+    frame_BTCHW = torch.cat((context_BCCHW, future_BUCHW), dim=1).cpu()
     report(0.8, "Scoring")
-    scores = score_transfer(model, source_BTND, action_BUA, lanes_BTND[:1], **settings)
+    moved_BTND = torch.cat((target_BCND, rollout.state_BUND[:1]), dim=1)
+    scores = score_transfer(model, source_BTND, action_BUA, moved_BTND, **settings)
+    if carried_BU is not None:
+        scores["carried_share"] = carried_BU[0].mean().item()
     scores["action_effect"] = (frame_BTCHW[0] - frame_BTCHW[1]).abs().mean().item()
     report(1.0, "Done")
     return Transfer(
@@ -105,8 +111,9 @@ def try_actions(
     rest_BUA = still_actions(model, state_B1ND, action_XUA.shape[1], **settings)
     action_BUA = torch.cat((rest_BUA, action_XUA.to(model.device, torch.float32)))
     state_B1ND = state_B1ND.expand(len(action_BUA), -1, -1, -1)
-    future_BUND = model.rollout(state_B1ND, action_BUA, **settings)
-    return model.decode(torch.cat((state_B1ND, future_BUND), dim=1)).cpu()
+    rollout = model.rollout(state_B1ND, action_BUA, **settings)
+    first_BCHW = target.frame_TCHW[:1].to(model.device).expand(len(action_BUA), -1, -1, -1)
+    return torch.cat((first_BCHW[:, None], model.render(rollout, first_BCHW)), dim=1).cpu()
 
 
 def still_actions(
@@ -124,7 +131,7 @@ def score_transfer(
     settings = {"family": family, "capacity": capacity}
     again_BUA = model.infer_actions(moved_BTND, **settings)
     first_BTND = source_BTND[:, :1].expand(2, -1, -1, -1)
-    rolled_BUND = model.rollout(first_BTND, torch.cat((action_BUA, again_BUA)), **settings)
+    rolled_BUND = model.rollout(first_BTND, torch.cat((action_BUA, again_BUA)), **settings).state_BUND
     true_BUND = source_BTND[:, 1:]
     own, cycled = (rolled_BUND - true_BUND).abs().mean(dim=(1, 2, 3)).tolist()
     copying = (source_BTND[:, :1] - true_BUND).abs().mean().item()
@@ -148,7 +155,7 @@ def check_clips(model: LatentActionModel, source: Clip, target: Clip, context_fr
 def check_size(model: LatentActionModel, role: str, clip: Clip) -> None:
     """Raises ValueError where the clip is not as large as the model's frames."""
     size = tuple(clip.frame_TCHW.shape[1:])
-    if size != (3, model.frame_size, model.frame_size):
+    if size != (3, model.picture_size, model.picture_size):
         raise ValueError(
-            f"the {role} has frames of {size}; {model.name} needs (3, {model.frame_size}, {model.frame_size})."
+            f"the {role} has frames of {size}; {model.name} needs (3, {model.picture_size}, {model.picture_size})."
         )

@@ -28,7 +28,7 @@ def measure_twins(bench: Bench, progress: Progress) -> SuiteResult:
     scores: list[Score] = []
     pictures: dict[str, Tensor] = {}
     stills_SCHW = bench.stills()
-    kinds, settings = twin_kinds(bench.model.frame_size), list(bench.settings(bench.config.ends))
+    kinds, settings = twin_kinds(bench.model.picture_size), list(bench.settings(bench.config.ends))
     for k, (kind, config) in enumerate(kinds.items()):
         generator = Generator().manual_seed(bench.config.seed)
         drawn = TwinWorld(config, stills_SCHW).draw(bench.config.twins, bench.config.twin_steps + 1, generator)
@@ -36,7 +36,7 @@ def measure_twins(bench: Bench, progress: Progress) -> SuiteResult:
         source_BTND, target_BTND = bench.encode(source_BTCHW), bench.encode(target_BTCHW)
         for i, setting in enumerate(settings):
             progress((k + i / len(settings)) / len(kinds), f"{kind}, {setting.family} at {setting.capacity}")
-            rolled = roll_twins(bench, source_BTND, target_BTND, setting)
+            rolled = roll_twins(bench, target_BTCHW, source_BTND, target_BTND, setting)
             scores += twin_scores(kind, rolled, target_BTCHW, setting)
             if setting.capacity == bench.config.capacities[-1]:
                 title = f"{kind} twins, {setting.family} at capacity {setting.capacity:g}"
@@ -46,14 +46,16 @@ def measure_twins(bench: Bench, progress: Progress) -> SuiteResult:
     return SuiteResult(scores=scores, pictures=pictures)
 
 
-def roll_twins(bench: Bench, source_BTND: Tensor, target_BTND: Tensor, setting: Setting) -> dict[str, Tensor]:
+def roll_twins(
+    bench: Bench, target_BTCHW: Tensor, source_BTND: Tensor, target_BTND: Tensor, setting: Setting
+) -> dict[str, Tensor]:
     """frame_BUCHW of targets rolled out from their first frames under their own (oracle), their twin's (transfer) and
     an unrelated track's actions (wrong).
     """
     own_BUA, twin_BUA = bench.infer(target_BTND, setting), bench.infer(source_BTND, setting)
     first_B1ND = target_BTND[:, :1]
     return {
-        name: bench.show(first_B1ND, bench.roll(first_B1ND, action_BUA, setting))
+        name: bench.show(target_BTCHW, first_B1ND, action_BUA, setting)
         for name, action_BUA in (("oracle", own_BUA), ("transfer", twin_BUA), ("wrong", twin_BUA.roll(1, dims=0)))
     }
 

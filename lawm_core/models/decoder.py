@@ -19,6 +19,7 @@ from lawm_core.models.geometry import FrameGeometry
 class DecoderConfig:
     """Frame-causal attention over tokens, then convolutions over cells."""
 
+    kind: str = "states"
     block: BlockConfig = field(default_factory=lambda: BlockConfig(width=128, heads=4))
     depth: int = 2
     channels: int = 48

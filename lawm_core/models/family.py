@@ -11,9 +11,21 @@ from torch import Tensor, nn
 from lawm_core.models.bottlenecks import BottleneckConfig, BottleneckOutput, NoisyConfig, build_bottleneck
 from lawm_core.models.dial import dial_settings
 from lawm_core.models.geometry import FrameGeometry
-from lawm_core.models.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
+from lawm_core.models.inverse_dynamics import (
+    FlowInverseDynamics,
+    FlowInverseDynamicsConfig,
+    InverseDynamics,
+    InverseDynamicsConfig,
+)
+from lawm_core.models.flow_world_model import FlowWorldModel, FlowWorldModelConfig
 from lawm_core.models.sampler import ActionSampler, SamplerConfig
 from lawm_core.models.world_model import WorldModel, WorldModelConfig
+
+
+INVERSE_DYNAMICS: dict[type, type[nn.Module]] = {
+    InverseDynamicsConfig: InverseDynamics, FlowInverseDynamicsConfig: FlowInverseDynamics,
+}  # fmt: skip
+WORLD_MODELS: dict[type, type[nn.Module]] = {WorldModelConfig: WorldModel, FlowWorldModelConfig: FlowWorldModel}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +33,8 @@ class FamilyConfig:
     """Sizes of the parts."""
 
     bottleneck: BottleneckConfig = field(default_factory=NoisyConfig)
-    inverse_dynamics: InverseDynamicsConfig = field(default_factory=InverseDynamicsConfig)
-    world_model: WorldModelConfig = field(default_factory=WorldModelConfig)
+    inverse_dynamics: InverseDynamicsConfig | FlowInverseDynamicsConfig = field(default_factory=InverseDynamicsConfig)
+    world_model: WorldModelConfig | FlowWorldModelConfig = field(default_factory=WorldModelConfig)
     sampler: SamplerConfig | None = None  # none: actions can be sampled from the bottleneck's prior alone
 
 
@@ -34,14 +46,19 @@ class Family(nn.Module):
         self.config = config
         width = config.bottleneck.action_width
         self.bottleneck = build_bottleneck(config.bottleneck)
-        self.inverse_dynamics = InverseDynamics(config.inverse_dynamics, encoder, self.bottleneck.raw_width, width)
+        inverse_dynamics = INVERSE_DYNAMICS[type(config.inverse_dynamics)]
+        self.inverse_dynamics = inverse_dynamics(config.inverse_dynamics, encoder, self.bottleneck.raw_width, width)
         first_trust_K = self.bottleneck.first_trust(dial_settings())
-        self.world_model = WorldModel(config.world_model, encoder, width, first_trust_K)
+        self.world_model = WORLD_MODELS[type(config.world_model)](config.world_model, encoder, width, first_trust_K)
         self.sampler = ActionSampler(config.sampler, encoder.tokens, encoder.width, width) if config.sampler else None
 
-    def infer(self, state_BTND: Tensor, capacity_B: Tensor) -> BottleneckOutput:
-        """Latent actions between consecutive states, and their cost; sampled in training mode."""
-        return self.bottleneck(self.inverse_dynamics(state_BTND, capacity_B), capacity_B)
+    def infer(self, state_BTND: Tensor, capacity_B: Tensor, flow_BU2HW: Tensor | None = None) -> BottleneckOutput:
+        """Latent actions between consecutive states, and their cost; sampled in training mode.
+
+        flow_BU2HW: the flow between the states, for families that do not find it themselves.
+        """
+        seen = (state_BTND,) if flow_BU2HW is None else (state_BTND, flow_BU2HW)
+        return self.bottleneck(self.inverse_dynamics(*seen, capacity_B), capacity_B)
 
     @torch.no_grad()
     def start_from(self, other: Family) -> None:

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from lawm_core.models.blocks import Block, BlockConfig, grid_rotary
 from lawm_core.models.dial import CapacityEmbedding, CapacityGain, dial_settings
+from lawm_core.models.flow import flow_coefficients, resize_flow
+from lawm_core.models.flow_reader import token_flow
 from lawm_core.models.geometry import FrameGeometry
 from lawm_core.models.motion import MotionConfig, MotionReader, coarse_reading
 
@@ -23,6 +25,7 @@ from lawm_core.models.motion import MotionConfig, MotionReader, coarse_reading
 class InverseDynamicsConfig:
     """readout: how many numbers a token may say to the action."""
 
+    kind: str = "states"
     block: BlockConfig = field(default_factory=lambda: BlockConfig(width=192, heads=6))
     depth: int = 2
     motion: MotionConfig = field(default_factory=MotionConfig)
@@ -71,3 +74,67 @@ class InverseDynamics(nn.Module):
         coarse_BUA = coarse_BUA * self.loudness(capacity_B)[:, None]
         raw_BUX = rearrange(self.out(said_XN), "(b u) x -> b u x", b=batch)
         return raw_BUX + F.pad(coarse_BUA, (0, raw_BUX.shape[-1] - coarse_BUA.shape[-1]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowInverseDynamicsConfig:
+    """readout: how many numbers each token contributes to the action."""
+
+    kind: str = "flow"
+    block: BlockConfig = field(default_factory=lambda: BlockConfig(width=192, heads=6))
+    depth: int = 2
+    flow_places: int = 4
+    readout: int = 16
+
+
+class FlowInverseDynamics(nn.Module):
+    """Two states and the flow between them to the bottleneck's raw numbers, conditioned on capacity by AdaLN-zero.
+
+    The action starts as the flow's slowest cosines; a transformer that sees flow and states adds what they miss.
+    """
+
+    def __init__(
+        self, config: FlowInverseDynamicsConfig, encoder: FrameGeometry, raw_width: int, action_width: int
+    ) -> None:
+        super().__init__()
+        self.config, self.grid = config, encoder.grid
+        width = config.block.width
+        self.embed_states = nn.Linear(2 * encoder.width, width)
+        self.embed_flow = nn.Linear(2 * config.flow_places**2, width)
+        self.place_ND = nn.Parameter(torch.randn(encoder.tokens, width) * 0.02)
+        self.capacity = CapacityEmbedding(width)
+        self.blocks = nn.ModuleList(Block(config.block, condition_width=width) for _ in range(config.depth))
+        self.norm = nn.LayerNorm(width)
+        self.readout = nn.Linear(width, config.readout)
+        self.out = nn.Linear(encoder.tokens * config.readout, raw_width)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+        self.waves = min(encoder.grid, int((action_width // 2) ** 0.5))
+        self.coarse = action_from_coefficients(self.waves, action_width)
+        self.loudness = CapacityGain(torch.ones_like(dial_settings()), action_width)
+
+    def forward(self, state_BTND: Tensor, flow_BU2HW: Tensor, capacity_B: Tensor) -> Tensor:
+        """raw_BUX for the U = T - 1 transitions of each clip; each depends on its own two frames only."""
+        batch = state_BTND.shape[0]
+        before_XND, after_XND = state_BTND[:, :-1].flatten(0, 1), state_BTND[:, 1:].flatten(0, 1)
+        flow_X2HW = resize_flow(flow_BU2HW.flatten(0, 1), self.grid * self.config.flow_places)
+        token_XNK = token_flow(flow_X2HW, self.grid) * (self.grid * self.config.flow_places)
+        x_XND = self.embed_states(torch.cat((before_XND, after_XND - before_XND), dim=-1))
+        x_XND = x_XND + self.embed_flow(token_XNK) + self.place_ND
+        condition_X1C = self.capacity(capacity_B).repeat_interleave(len(x_XND) // batch, dim=0)[:, None]
+        rotary = grid_rotary(self.config.block, 1, self.grid, device=x_XND.device)
+        for block in self.blocks:
+            x_XND, _ = block(x_XND, rotary, condition_BFC=condition_X1C)
+        raw_BUX = self.out(self.readout(self.norm(x_XND)).flatten(1)).unflatten(0, (batch, -1))
+        coarse_BUA = self.coarse(flow_coefficients(flow_X2HW, self.waves)).unflatten(0, (batch, -1))
+        coarse_BUA = coarse_BUA * self.loudness(capacity_B)[:, None]
+        return raw_BUX + F.pad(coarse_BUA, (0, raw_BUX.shape[-1] - coarse_BUA.shape[-1]))
+
+
+def action_from_coefficients(waves: int, action_width: int) -> nn.Linear:
+    """Flow coefficients to an action, at first as they are; learned from there."""
+    layer = nn.Linear(2 * waves**2, action_width)
+    with torch.no_grad():
+        layer.weight.copy_(torch.eye(action_width, 2 * waves**2))
+        layer.bias.zero_()
+    return layer

@@ -32,6 +32,7 @@ from lawm_core.models.motion import coarse_acting, spread_flow
 class WorldModelConfig:
     """motion_depth blocks before the displacement, correction_depth after; window in frames."""
 
+    kind: str = "states"
     block: BlockConfig = field(default_factory=lambda: BlockConfig(width=192, heads=6))
     motion_depth: int = 2
     correction_depth: int = 2

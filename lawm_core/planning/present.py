@@ -7,8 +7,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from lawm_core.contracts import Rollout
 from lawm_core.models.cache import KeyValueCache
 from lawm_core.models.family import Family
+from lawm_core.models.flow import Carry
+from lawm_core.models.flow_world_model import FlowWorldModel
 from lawm_core.runtime import autocast
 
 
@@ -18,6 +21,8 @@ class Present:
 
     What is told at a step is a known action where there is a controller, and a latent action without one. A step costs
     one frame, and any earlier present can be gone on from: undo is keeping a list.
+
+    carry, reference_BND: of a world model with flow, where each place is in the reference, the last true state.
     """
 
     family: Family
@@ -26,6 +31,8 @@ class Present:
     state_BND: Tensor
     past: KeyValueCache
     precision: str = "float32"
+    carry: Carry | None = None
+    reference_BND: Tensor | None = None
 
     def step(self, told_BK: Tensor) -> Present:
         """The present after what is told."""
@@ -54,8 +61,31 @@ class Present:
         """The present after a latent action."""
         state_B1ND = self.state_BND[:, None]
         with autocast(state_B1ND.device, self.precision):
-            next_B1ND, past = self.family.world_model(state_B1ND, action_BA[:, None], self.capacity_B, self.past)
-        return replace(self, state_BND=next_B1ND[:, 0].float(), past=past)
+            given = (state_B1ND, action_BA[:, None], self.capacity_B, self.past)
+            if self.carry is None:
+                next_B1ND, past = self.family.world_model(*given)
+                return replace(self, state_BND=next_B1ND[:, 0].float(), past=past)
+            predicted, past = self.family.world_model(*given, self.carry, self.reference_BND)
+        return replace(self, state_BND=predicted.state_BFND[:, 0].float(), past=past, carry=predicted.carry)
+
+    @property
+    def rollout(self) -> Rollout:
+        """The present as a rollout of one frame from the reference, to be drawn."""
+        if self.carry is None:
+            return Rollout(start_BND=self.state_BND, state_BUND=self.state_BND[:, None])
+        return Rollout(
+            start_BND=self.reference_BND,
+            state_BUND=self.state_BND[:, None],
+            flow_BU2HW=self.carry.flow_X2HW[:, None],
+            visible_BU1HW=self.carry.visible_X1HW[:, None],
+        )
+
+    def anchor(self) -> Present:
+        """The same moment with its own state as the reference, for rollouts that have left their reference behind."""
+        if self.carry is None:
+            return self
+        carry = Carry.start(len(self.state_BND), self.carry.flow_X2HW.shape[-1], self.state_BND.device)
+        return replace(self, carry=carry, reference_BND=self.state_BND)
 
     def expand(self, copies: int) -> Present:
         """The same moment `copies` times, clip by clip."""
@@ -64,6 +94,8 @@ class Present:
             capacity_B=self.capacity_B.repeat_interleave(copies),
             state_BND=self.state_BND.repeat_interleave(copies, dim=0),
             past=self.past.expand(copies),
+            carry=None if self.carry is None else self.carry.repeat(copies),
+            reference_BND=None if self.carry is None else self.reference_BND.repeat_interleave(copies, dim=0),
         )
 
 
@@ -88,4 +120,8 @@ def begin(
     if actions:
         with autocast(state_BCND.device, precision):
             _, past = family.world_model(state_BCND[:, :-1], action_BcA, capacity_B)
-    return Present(family, controller, capacity_B, state_BCND[:, -1], past, precision)
+    carry = None
+    if isinstance(family.world_model, FlowWorldModel):
+        carry = Carry.start(len(state_BCND), family.world_model.grid, state_BCND.device)
+    state_BND = state_BCND[:, -1]
+    return Present(family, controller, capacity_B, state_BND, past, precision, carry, state_BND if carry else None)

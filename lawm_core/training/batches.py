@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from lawm_core.shares import Share, share
 from lawm_core.worlds.mixture import VideoWorld
+from lawm_core.worlds.true_motion import Motion, true_motion
 from lawm_core.worlds.twins import TwinConfig, TwinWorld, recolour
 
 
@@ -18,6 +19,7 @@ class Pairs:
 
     source_BTCHW: Tensor
     target_BTCHW: Tensor
+    motion: Motion | None = None  # of the target, where the batch is drawn with it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +29,7 @@ class BatchConfig:
     across: share of twins that explain the other one; the rest explain themselves, as real video does. What one twin
     hides the other may show, so across alone teaches blur, and none of it teaches actions that carry appearance.
     recoloured: share of sources in other colours than their targets; the rest keeps its own, as when the model is used.
+    motion_grid: places a side of the target's motion; 0 draws none. figure_share: share of twins that show a figure.
     lanes: parts of a batch that are drawn apart, each with a seed of its own. Ranks and their passes share them out, so
     a batch is the same however it is cut, as long as the number of shares divides that of the lanes.
     """
@@ -37,6 +40,8 @@ class BatchConfig:
     twin_share: float = 0.5
     across: float = 1.0
     recoloured: float = 0.75
+    motion_grid: int = 0
+    figure_share: float = 0.0
     twins: TwinConfig = field(default_factory=TwinConfig)
 
     def __post_init__(self) -> None:
@@ -63,6 +68,7 @@ class PairSource:
         stills_SCHW = clips.stills(2, 160).to(device) if clips else None
         self.config, self.clips, self.device, self.seed = config, clips, device, seed
         self.twins = TwinWorld(config.twins, stills_SCHW)
+        self.figures = TwinWorld(replace(config.twins, figures=True), stills_SCHW)
 
     def draw(self, step: int, part: Share | None = None) -> Pairs:
         """The pairs of one step, those of this process's share where none is named: one twin explains the other; real
@@ -73,7 +79,8 @@ class PairSource:
         each = self.config.lanes // part.count
         lanes = [self._draw_lane(step, lane) for lane in range(part.index * each, (part.index + 1) * each)]
         sources, targets = zip(*((lane.source_BTCHW, lane.target_BTCHW) for lane in lanes), strict=True)
-        return Pairs(torch.cat(sources), torch.cat(targets))
+        motion = Motion.join([lane.motion for lane in lanes]) if self.config.motion_grid else None
+        return Pairs(torch.cat(sources), torch.cat(targets), motion)
 
     def _draw_lane(self, step: int, lane: int) -> Pairs:
         config, clips = self.config, self.config.clips // self.config.lanes
@@ -81,18 +88,29 @@ class PairSource:
         generator = torch.Generator(self.device).manual_seed(seed)
         before, twins = (self._twins(lanes) for lanes in (lane, lane + 1))
         twins -= before
-        source, target = [], []
-        if twins:
-            drawn = self.twins.draw(twins, config.frames, generator)
-            across = torch.rand(twins, 1, 1, 1, 1, generator=generator, device=self.device) < config.across
+        source, target, motions = [], [], []
+        figures = round(twins * config.figure_share)
+        for world, count in ((self.twins, twins - figures), (self.figures, figures)):
+            if not count:
+                continue
+            drawn = world.draw(count, config.frames, generator)
+            across = torch.rand(count, 1, 1, 1, 1, generator=generator, device=self.device) < config.across
             itself_BTCHW = self.other_colours(drawn.second_BTCHW, generator)
             source.append(torch.where(across, drawn.first_BTCHW, itself_BTCHW))
             target.append(drawn.second_BTCHW)
+            if config.motion_grid:
+                motions.append(true_motion(drawn.track, drawn.second_outlines, config.motion_grid))
         if clips > twins:
-            real = self.clips.draw(clips - twins, config.frames, generator)
+            if config.motion_grid:
+                real, motion = self.clips.draw_with_motion(
+                    clips - twins, config.frames, generator, config.motion_grid
+                )
+                motions.append(motion)
+            else:
+                real = self.clips.draw(clips - twins, config.frames, generator)
             source.append(self.other_colours(real, generator))
             target.append(real)
-        return Pairs(torch.cat(source), torch.cat(target))
+        return Pairs(torch.cat(source), torch.cat(target), Motion.join(motions) if motions else None)
 
     def _twins(self, lanes: int) -> int:
         """How many twins the first so many lanes hold; all lanes together, their share of the batch."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lawm_core.model import LatentActionModel
 from lawm_core.models.cells import cells_from_tokens, displace, tokens_from_cells
+from lawm_core.models.decoder import DecoderConfig, FrameDecoder
 from lawm_core.shares import even_rows, normal_rows, row_numbers, share
 from lawm_core.training.batches import Pairs
 
@@ -61,10 +62,14 @@ def add_noise(state: Tensor, most: float, stacks: int = 1) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class ReconstructionConfig:
-    """noise: added to states, in their own standard deviations, so that near-misses decode to near-pictures."""
+    """noise: added to states, in their own standard deviations, so that near-misses decode to near-pictures.
+
+    probe: a decoder for this stage alone; without one the model's own is trained.
+    """
 
     noise: float = 0.1
     structural: float = 0.2
+    probe: DecoderConfig | None = None
 
 
 class ReconstructionObjective(Objective):
@@ -76,9 +81,11 @@ class ReconstructionObjective(Objective):
 
     def __init__(self, model: LatentActionModel, config: ReconstructionConfig) -> None:
         self.model, self.config = model, config
+        self.decoder = FrameDecoder(config.probe, model.encoder.config) if config.probe else model.decoder
+        self.decoder.to(model.device)
 
     def trained(self) -> nn.Module:
-        return nn.ModuleDict({"encoder": self.model.encoder, "decoder": self.model.decoder})
+        return nn.ModuleDict({"encoder": self.model.encoder, "decoder": self.decoder})
 
     def losses(self, pairs: Pairs, progress: float) -> dict[str, Tensor]:
         """`pixel`, mean absolute error, and `structural`, of both looks' first two frames, half of them displaced."""
@@ -95,7 +102,7 @@ class ReconstructionObjective(Objective):
         true_XCHW = torch.cat((displace(true_XCHW[:half], flow * encoder.frame_size), true_XCHW[half:]))
         state_XND = torch.cat((moved_XND, state_XND[half:]))
         noisy_XND = add_noise(state_XND, self.config.noise, stacks=2)
-        frame_XCHW = self.model.decoder.raw(noisy_XND[:, None])[:, 0].float()
+        frame_XCHW = self.decoder.raw(noisy_XND[:, None])[:, 0].float()
         pixel = (frame_XCHW - true_XCHW).abs().mean()
         structural = structural_loss(frame_XCHW.clamp(0, 1), true_XCHW)
         return {"loss": pixel + self.config.structural * structural, "pixel": pixel, "structural": structural}

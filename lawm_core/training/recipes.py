@@ -18,12 +18,22 @@ from lawm_core.models.bottlenecks import (
 from lawm_core.models.decoder import DecoderConfig
 from lawm_core.models.encoder import EncoderConfig
 from lawm_core.models.family import FamilyConfig
-from lawm_core.models.inverse_dynamics import InverseDynamicsConfig
+from lawm_core.models.flow_reader import FlowReaderConfig
+from lawm_core.models.flow_world_model import FlowWorldModelConfig
+from lawm_core.models.inverse_dynamics import FlowInverseDynamicsConfig, InverseDynamicsConfig
 from lawm_core.models.motion import MotionConfig
+from lawm_core.models.picture_decoder import PictureDecoderConfig
 from lawm_core.models.sampler import SamplerConfig
 from lawm_core.models.vjepa2 import VITL, VJepa2Config
 from lawm_core.models.world_model import WorldModelConfig
 from lawm_core.training.batches import BatchConfig
+from lawm_core.training.flow_losses import (
+    FlowActionConfig,
+    FlowActionObjective,
+    FlowReaderObjective,
+    ReferencePictureConfig,
+    ReferencePictureObjective,
+)
 from lawm_core.training.losses import (
     LatentActionConfig,
     LatentActionObjective,
@@ -145,6 +155,71 @@ def nano() -> Recipe:
     )
 
 
+def nano256() -> Recipe:
+    """Sees 128 px as 64 tokens a frame, draws 256 px: trains on two cores."""
+    plain = OptimizerConfig(adam_rate=2e-3, weight_decay=0.01)
+    scenes = TwinConfig(frame_size=128, object_share=0.9, pan=0.08, move=0.08)
+    pairs = BatchConfig(
+        clips=16, lanes=4, frames=6, across=0.35, twins=scenes, motion_grid=32, figure_share=0.3
+    )
+    parts = FamilyConfig(inverse_dynamics=FlowInverseDynamicsConfig(), world_model=FlowWorldModelConfig())
+    first = TrainerConfig(steps=1600, optimizer=OptimizerConfig(muon_rate=0.012, adam_rate=8e-4))
+    rest = TrainerConfig(steps=600, optimizer=OptimizerConfig(muon_rate=0.008, adam_rate=6e-4))
+    limits = {name: limit for name, limit in LIMITS.items() if name not in REFERENCES}
+    lam = {
+        f"lam-{name}": StageRecipe(
+            batch=pairs,
+            trainer=rest if i else first,
+            objective=lambda model, name=name: FlowActionObjective(model, FlowActionConfig(family=name)),
+            start=follow_first(name) if i else None,
+        )
+        for i, name in enumerate(limits)
+    }
+    samplers = {
+        f"sampler-{name}": StageRecipe(
+            batch=replace(pairs, motion_grid=0),
+            trainer=TrainerConfig(steps=800, optimizer=OptimizerConfig(adam_rate=1e-3, weight_decay=0.01)),
+            objective=lambda model, name=name: SamplerObjective(model, SamplerObjectiveConfig(family=name)),
+        )
+        for name in limits
+    }
+    return Recipe(
+        model=ModelConfig(
+            name="nano256",
+            encoder=EncoderConfig(frame_size=128, patch_size=16, width=256, cells=8),
+            flow=FlowReaderConfig(),
+            decoder=PictureDecoderConfig(),
+            families={name: replace(parts, bottleneck=limit, sampler=SamplerConfig()) for name, limit in limits.items()},
+        ),
+        stages={
+            "encoder": StageRecipe(
+                batch=BatchConfig(clips=8, lanes=4, frames=2, twin_share=0.25, twins=scenes),
+                trainer=TrainerConfig(steps=600, optimizer=plain),
+                objective=lambda model: ReconstructionObjective(
+                    model, ReconstructionConfig(probe=DecoderConfig(depth=1, channels=32, conv_depth=1))
+                ),
+            ),
+            "flow": StageRecipe(
+                batch=BatchConfig(
+                    clips=16, lanes=4, frames=4, twin_share=0.6, twins=scenes, motion_grid=64, figure_share=0.3
+                ),
+                trainer=TrainerConfig(steps=1500, optimizer=plain),
+                objective=FlowReaderObjective,
+            ),
+            **lam,
+            "decoder": StageRecipe(
+                batch=BatchConfig(
+                    clips=4, lanes=2, frames=8, twin_share=0.25, motion_grid=64, figure_share=0.5,
+                    twins=replace(scenes, frame_size=256),
+                ),
+                trainer=TrainerConfig(steps=1000, optimizer=plain),
+                objective=lambda model: ReferencePictureObjective(model, ReferencePictureConfig()),
+            ),
+            **samplers,
+        },
+    )  # fmt: skip
+
+
 def lite() -> Recipe:
     """128 px, 256 tokens a frame, about 25 M weights a family: for one GPU."""
     block = BlockConfig(width=320, heads=8)
@@ -250,5 +325,5 @@ def find_recipe(name: str) -> Recipe:
 
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
-    "nano": nano, "lite": lite, "large": large, "nano_masked": nano_masked, "nano_mixed": nano_mixed,
+    "nano": nano, "nano256": nano256, "lite": lite, "large": large, "nano_masked": nano_masked, "nano_mixed": nano_mixed,
 }  # fmt: skip

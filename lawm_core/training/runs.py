@@ -76,7 +76,8 @@ class TrainingRun:
         steps = steps or plan.trainer.steps
         config = dataclasses.replace(plan.trainer, steps=steps, execution=self.execution)
         model = self._open_model()
-        source = PairSource(plan.batch, self.world, self.device, config.seed)
+        world = self.world.resized(plan.batch.twins.frame_size) if isinstance(self.world, ClipWorld) else self.world
+        source = PairSource(plan.batch, world, self.device, config.seed)
         if plan.start:
             plan.start(model)
         trainer = Trainer(plan.objective(model), source, config, self.out / stage)
@@ -104,7 +105,10 @@ class TrainingRun:
         """The training split of a folder, decoded once."""
         model = self.recipe.model
         wrap = (lambda videos: tqdm(videos, desc="decoding", unit="video")) if self.show else None
-        world = open_world(data, cache, "train", model.frames_per_second, model.encoder.frame_size, wrap)
+        grids = [stage.batch.motion_grid for stage in self.recipe.stages.values()]
+        world = open_world(
+            data, cache, "train", model.frames_per_second, model.encoder.frame_size, wrap, model.picture_size, any(grids)
+        )
         for name, why in world.refused.items():
             print(f"left out {name}: {why}")
         return world

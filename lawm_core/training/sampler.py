@@ -24,7 +24,7 @@ class SamplerObjective(Objective):
     """A family's sampler alone, on actions inferred at settings of the dial drawn anew for each clip."""
 
     def __init__(self, model: LatentActionModel, config: SamplerObjectiveConfig) -> None:
-        self.model, self.family = model, model.member(config.family)
+        self.model, self.config, self.family = model, config, model.member(config.family)
         if self.family.sampler is None:
             raise ValueError(f"family {config.family!r} of this recipe has no sampler to train.")
 
@@ -37,7 +37,7 @@ class SamplerObjective(Objective):
             state_BTND = self.model.encoder.eval()(pairs.target_BTCHW).float()
             capacity_B = even_rows(len(state_BTND), device=state_BTND.device)
             family = self.family.eval()
-            action_BUA = family.infer(state_BTND, capacity_B).action_BUA
+            action_BUA = self.model.infer(state_BTND, capacity_B, self.config.family).action_BUA
         self.family.sampler.train()
         transitions = action_BUA.shape[1]
         velocity = self.family.sampler.loss(

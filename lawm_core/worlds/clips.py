@@ -4,6 +4,7 @@ that.
 
 from __future__ import annotations
 
+import copy
 import csv
 import hashlib
 import json
@@ -20,9 +21,12 @@ from lawm_core.contracts import VideoError
 from lawm_core.video.files import read_frames
 from lawm_core.worlds.footage import CachedClip, CachedFootage, Footage, StoredClip
 from lawm_core.worlds.shards import ShardFootage, is_sharded
+from lawm_core.worlds.teacher_flow import FlowFootage, build_flow, cut_motion
+from lawm_core.worlds.true_motion import Motion
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".gif")
 CACHE_VERSION = 1
+Cut = tuple[StoredClip, int, tuple[int, int, int], int]
 MOST_STILLS = 1024  # that are looked at: a million videos' would fill the memory
 
 
@@ -61,12 +65,28 @@ def cache_config(frames_per_second: float, frame_size: int) -> ClipCacheConfig:
 
 
 def open_world(
-    folder: str | Path, cache: str | Path, split: str, frames_per_second: float, frame_size: int, progress=None
+    folder: str | Path,
+    cache: str | Path,
+    split: str,
+    frames_per_second: float,
+    frame_size: int,
+    progress=None,
+    picture_size: int | None = None,
+    with_flow: bool = False,
 ) -> ClipWorld:
-    """The videos of one split of `folder`, decoded into `cache` on first use; a folder of shards as it is."""
+    """The videos of one split of `folder`, decoded into `cache` on first use; a folder of shards as it is.
+
+    picture_size: of the largest clips that will be drawn, where it is not the frame size. with_flow: the teacher's flow
+    is computed too, on first use.
+    """
     if is_sharded(folder):
         return ClipWorld(folder, split, frames_per_second, frame_size)
-    home = build_cache(folder, cache, cache_config(frames_per_second, frame_size), progress, split)
+    config = cache_config(frames_per_second, frame_size)
+    if picture_size and picture_size > frame_size:
+        config = ClipCacheConfig(frames_per_second=frames_per_second, short_side=picture_size * 9 // 8)
+    home = build_cache(folder, cache, config, progress, split)
+    if with_flow:
+        build_flow(home, progress)
     return ClipWorld(home, split, frames_per_second, frame_size)
 
 
@@ -124,9 +144,17 @@ class ClipWorld:
         if sharded:
             self._demand_fine(home, frames_per_second)
         self.clips, self.length_C = self.footage.clips(split), self.footage.lengths(split)
+        has_flow = not sharded and (Path(home) / "flow.bin").is_file()
+        self.flow = FlowFootage(home, self.footage) if has_flow and self.stride == 1 else None
         self._chances: dict[int, tuple[np.ndarray, Tensor]] = {}
         if not len(self.clips):
             raise ValueError(f"{home} holds no clip of split {split}.")
+
+    def resized(self, frame_size: int) -> ClipWorld:
+        """The same clips, drawn at another size."""
+        world = copy.copy(self)
+        world.frame_size = frame_size
+        return world
 
     def _demand_fine(self, home: str | Path, frames_per_second: float) -> None:
         """Shards are made for one rate and size, and then met by others."""
@@ -146,6 +174,25 @@ class ClipWorld:
 
         A video's chance grows with the square root of its length, so that a few long ones do not fill the batch.
         """
+        return self._draw(clips, frames, generator)[0]
+
+    def draw_with_motion(self, clips: int, frames: int, generator: Generator, grid: int) -> tuple[Tensor, Motion]:
+        """As `draw`, with the teacher's flow between the frames on grid x grid places.
+
+        Raises ValueError where no flow is stored beside the frames (`build_flow`).
+        """
+        if self.flow is None:
+            raise ValueError("no flow is stored with these clips; build the cache with flow first.")
+        frame_BTCHW, cuts = self._draw(clips, frames, generator)
+        parts = []
+        for clip, start, box, code in cuts:
+            flow_UFHW = self.flow.read(clip, start, frames - 1)
+            side = min(clip.height, clip.width)
+            parts.append(cut_motion(flow_UFHW, box, side, bool(code & 1), bool(code & 2), grid))
+        return frame_BTCHW, Motion.join(parts).to(frame_BTCHW.device)
+
+    def _draw(self, clips: int, frames: int, generator: Generator) -> tuple[Tensor, list[Cut]]:
+        """Frames, and for each clip how it was cut: the stored clip, its first frame, its box and its flips."""
         usable_C, weight_C = self._usable(frames)
         draw = torch.rand(clips, 6, generator=generator, device=generator.device).cpu()
         picks = torch.searchsorted(weight_C, draw[:, 0].double() * weight_C[-1]).clamp_max(len(usable_C) - 1)
@@ -153,9 +200,14 @@ class ClipWorld:
         drawn = [self.clips[usable_C[pick]] for pick in picks.tolist()]
         pieces = [(clip, self._start(clip, frames, chance[0])) for clip, chance in zip(drawn, chances, strict=True)]
         windows = self.footage.read(pieces, frames, self.stride)
-        return torch.stack(
+        frame_BTCHW = torch.stack(
             [self._cut(window, chance, generator.device) for window, chance in zip(windows, chances, strict=True)]
         )
+        cuts = [
+            (clip, start, crop_box(clip.height, clip.width, chance), int(chance[4] * 4))
+            for (clip, start), chance in zip(pieces, chances, strict=True)
+        ]
+        return frame_BTCHW, cuts
 
     def _usable(self, frames: int) -> tuple[np.ndarray, Tensor]:
         """The numbers of clips that are long enough, and where each one's chance ends; kept, as corpora are large."""
@@ -176,9 +228,7 @@ class ClipWorld:
 
         Bytes travel to the device, where they are resized: a GPU does not wait for a CPU's arithmetic.
         """
-        height, width = byte_TCHW.shape[2:]
-        side = int(min(height, width) * (0.75 + 0.25 * chance[1]) + 0.5)
-        top, left = int(chance[3] * (height - side + 1)), int(chance[2] * (width - side + 1))
+        top, left, side = crop_box(*byte_TCHW.shape[2:], chance)
         frame_TCHW = to_device(byte_TCHW[:, :, top : top + side, left : left + side], device).float() / 255
         if side != self.frame_size:
             size = (self.frame_size, self.frame_size)
@@ -227,6 +277,12 @@ class ClipWorld:
     def longest(self) -> int:
         """Frames of the longest clip at this world's rate."""
         return int((self.length_C.max() - 1) // self.stride + 1)
+
+
+def crop_box(height: int, width: int, chance: list[float]) -> tuple[int, int, int]:
+    """Top, left and side of the square that the chances choose, in pixels."""
+    side = int(min(height, width) * (0.75 + 0.25 * chance[1]) + 0.5)
+    return int(chance[3] * (height - side + 1)), int(chance[2] * (width - side + 1)), side
 
 
 def to_device(byte_X: np.ndarray, device: str | torch.device) -> Tensor:

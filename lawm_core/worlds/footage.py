@@ -65,6 +65,10 @@ class CachedFootage:
         self._clips = [CachedClip(**clip) for clip in index["clips"]]
         self._bytes = np.memmap(home / "frames.bin", dtype=np.uint8, mode="r")
 
+    def all_clips(self) -> list[CachedClip]:
+        """Clips of every split, in the order in which their frames are stored."""
+        return list(self._clips)
+
     def clips(self, split: str) -> Sequence[CachedClip]:
         """Those of a split."""
         return [clip for clip in self._clips if clip.split == split]

@@ -70,7 +70,7 @@ def open_site(browser, site_address):
     assert not wrongs
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_every_page_stands_alone_and_can_be_read_by_everyone(open_site, site_address, scheme):
     page, wrong = open_site("index.md", scheme), []
     for name in SHOWN:

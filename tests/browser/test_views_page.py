@@ -97,7 +97,7 @@ def open_views(page) -> Iterator[str]:
         yield key
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_no_serious_barrier_in_any_view(open_page, scheme):
     page, serious = open_page(scheme=scheme), []
     for key in open_views(page):

@@ -1,0 +1,291 @@
+"""Past states and a latent action to the next state, by flow first [LAWM §2, §3].
+
+The world model predicts for each frame a backward flow and a visibility. Flows are composed back to a reference frame,
+so what was visible there is resampled once, however long the rollout; what was not visible is generated. Related:
+first-order motion model (Siarohin et al. 2019), LFDM (Ni et al. 2023), SAVP (Lee et al. 2018); composition with
+visibility as in this file is ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from lawm_core.models.blocks import Block, BlockConfig, grid_rotary, modulate
+from lawm_core.models.cache import KeyValueCache, RollingPast
+from lawm_core.models.cells import cells_from_tokens, tokens_from_cells
+from lawm_core.models.dial import CapacityEmbedding, CapacityGain
+from lawm_core.models.encoder import ResidualConv
+from lawm_core.models.flow import Carry, flow_from_coefficients, resample
+from lawm_core.models.geometry import FrameGeometry
+
+VISIBLE_AT_FIRST = 4.0  # logit of visibility before training
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowWorldModelConfig:
+    """motion_depth blocks before the flow, correction_depth blocks after it; window in frames.
+
+    flow_places: places a side of a token on the flow's grid. token_channels: what tokens tell the convolutions at each
+    of them. place_width: width of the action embedding at each token.
+    """
+
+    kind: str = "flow"
+    block: BlockConfig = field(default_factory=lambda: BlockConfig(width=192, heads=6))
+    motion_depth: int = 2
+    correction_depth: int = 2
+    window: int = 8
+    place_width: int = 16
+    flow_places: int = 4
+    token_channels: int = 8
+    conv_channels: int = 32
+
+    @property
+    def depth(self) -> int:
+        """All blocks."""
+        return self.motion_depth + self.correction_depth
+
+
+@dataclass(frozen=True)
+class ActionTerms:
+    """What actions and capacity alone contribute, for F frames; a rollout computes it for all its frames at once.
+
+    token_BFND: added to every token. flow_BF2HW: the flow that the action encodes. motion_BF1X, correction_BF1X: shifts
+    and scales of the two read-outs. blocks: each block's modulation_BF1X; empty where blocks compute their own.
+    """
+
+    token_BFND: Tensor
+    flow_BF2HW: Tensor
+    motion_BF1X: Tensor
+    correction_BF1X: Tensor
+    condition_BFC: Tensor
+    blocks: tuple[Tensor, ...] = ()
+
+    def split(self, frames: list[int]) -> list[ActionTerms]:
+        """Cut into consecutive numbers of frames."""
+        *named, blocks = (getattr(self, f.name) for f in fields(self))
+        cut = [tensor.split(frames, dim=1) for tensor in (*named, *blocks)]
+        return [ActionTerms(*part[: len(named)], blocks=part[len(named) :]) for part in zip(*cut, strict=True)]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Predicted states and how they were made, for F frames.
+
+    state_BFND: the predictions. flow_BF2HW, visible_logit_BF1HW: of this step alone. carry: composed back to the
+    reference, clips and frames merged. generated_BFND: the states as they would be if nothing were visible.
+    reference_BFND: the state that the carry leads back to.
+    """
+
+    state_BFND: Tensor
+    flow_BF2HW: Tensor
+    visible_logit_BF1HW: Tensor
+    carry: Carry
+    generated_BFND: Tensor
+    reference_BFND: Tensor
+
+
+class FlowWorldModel(nn.Module):
+    """p(s_t+1 | s_0..t, z_t), teacher forced on many frames at once or one frame at a time with a cache."""
+
+    def __init__(
+        self, config: FlowWorldModelConfig, encoder: FrameGeometry, action_width: int, first_trust_K: Tensor
+    ) -> None:
+        """first_trust_K: initial gain of an action's numbers, from capacity 0 to 1 in even steps."""
+        super().__init__()
+        self.config, self.encoder_config = config, encoder
+        width, places = config.block.width, config.flow_places**2
+        self.grid = encoder.grid * config.flow_places
+        self.embed_state = nn.Linear(encoder.width, width)
+        self.place_ND = nn.Parameter(torch.randn(encoder.tokens, width) * 0.02)
+        self.embed_action = nn.Sequential(nn.Linear(action_width, width), nn.SiLU(), nn.Linear(width, width))
+        self.capacity = CapacityEmbedding(width)
+        self.trust = CapacityGain(first_trust_K, action_width)
+        self.action_places = nn.Linear(action_width, encoder.tokens * config.place_width)
+        self.embed_places = nn.Linear(config.place_width, width)
+        self.blocks = nn.ModuleList(Block(config.block, condition_width=width) for _ in range(config.depth))
+        self.waves = min(encoder.grid, int((action_width // 2) ** 0.5))
+        self.coarse = coefficients_from_action(action_width, self.waves)
+        self.motion_norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.motion_modulation = nn.Linear(width, 2 * width)
+        self.token_motion = nn.Linear(width, (2 + config.token_channels) * places)
+        ratio = max(1, encoder.cells // config.flow_places)  # state cells a side of a place of the flow
+        self.shrink = ratio
+        seen = encoder.cell_channels * ratio**2 + config.token_channels + 2
+        self.local_motion = nn.Sequential(
+            nn.Conv2d(seen, config.conv_channels, 3, padding=1, padding_mode="replicate"),
+            ResidualConv(config.conv_channels),
+            nn.GELU(),
+            nn.Conv2d(config.conv_channels, 3, 3, padding=1, padding_mode="replicate"),
+        )
+        self.embed_moved = nn.Linear(encoder.width, width)
+        self.correction_norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.correction_modulation = nn.Linear(width, 2 * width)
+        self.correction = nn.Linear(width, encoder.width)
+        with torch.no_grad():
+            self.token_motion.weight[: 2 * places].zero_()
+            self.token_motion.bias.zero_()
+        for layer in (self.motion_modulation, self.local_motion[-1], self.correction_modulation, self.correction):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(
+        self,
+        state_BFND: Tensor,
+        action_BFA: Tensor,
+        capacity_B: Tensor,
+        past: KeyValueCache | None = None,
+        carry: Carry | None = None,
+        reference_BND: Tensor | None = None,
+    ) -> tuple[Prediction, KeyValueCache]:
+        """F frames, each with the action that leaves it, to the F states that follow.
+
+        past: earlier frames of the same clips; the returned cache includes these frames, up to the window. carry and
+        reference_BND: of the one frame given, in a rollout. Without them each given frame is its own reference.
+        """
+        terms = self.prepare(action_BFA, capacity_B)
+        return self.advance(state_BFND, terms, past or KeyValueCache(), carry, reference_BND)
+
+    def prepare(self, action_BFA: Tensor, capacity_B: Tensor) -> ActionTerms:
+        """Compute all that depends on actions and capacity alone."""
+        clips, frames = action_BFA.shape[:2]
+        action_BFA = action_BFA * self.trust(capacity_B)[:, None]
+        condition_BFC = self.embed_action(action_BFA) + self.capacity(capacity_B)[:, None]
+        place_BFNP = rearrange(self.action_places(action_BFA), "b f (n p) -> b f n p", p=self.config.place_width)
+        flow_X2HW = flow_from_coefficients(self.coarse(action_BFA).flatten(0, 1), self.waves, self.grid)
+        active_BFC = F.silu(condition_BFC)
+        # With gradients, blocks compute their own: FSDP2 holds their weights only while it runs them.
+        ahead = () if torch.is_grad_enabled() else tuple(b.modulate_by(condition_BFC) for b in self.blocks)
+        return ActionTerms(
+            token_BFND=self.embed_places(place_BFNP) + self.place_ND,
+            flow_BF2HW=flow_X2HW.unflatten(0, (clips, frames)),
+            motion_BF1X=self.motion_modulation(active_BFC)[:, :, None],
+            correction_BF1X=self.correction_modulation(active_BFC)[:, :, None],
+            condition_BFC=condition_BFC,
+            blocks=ahead,
+        )
+
+    def advance(
+        self,
+        state_BFND: Tensor,
+        terms: ActionTerms,
+        past: KeyValueCache,
+        carry: Carry | None = None,
+        reference_BND: Tensor | None = None,
+    ) -> tuple[Prediction, KeyValueCache]:
+        """`forward` with the terms of its actions."""
+        batch, frames, tokens, _ = state_BFND.shape
+        assert carry is None or frames == 1, "a rollout goes on one frame at a time"
+        rotary = grid_rotary(self.config.block, frames, self.encoder_config.grid, past.frames, state_BFND.device)
+        x_BXD = (self.embed_state(state_BFND) + terms.token_BFND).flatten(1, 2)
+        layers: list = []
+        for index, block in enumerate(self.blocks):
+            if index == self.config.motion_depth:
+                flow_X2HW, logit_X1HW, moved_XCHW = self.predict_motion(state_BFND, x_BXD, terms)
+                carry = carry or Carry.start(batch * frames, self.grid, state_BFND.device)
+                carry = carry.step(flow_X2HW, logit_X1HW.sigmoid())
+                reference_BFND = state_BFND if reference_BND is None else reference_BND[:, None]
+                carried_XCHW = resample(self._cells(reference_BFND), carry.flow_X2HW)
+                # Pixel errors must not choose what counts as visible: they would hedge wrong motion with blur.
+                visible_X1HW = F.interpolate(
+                    carry.visible_X1HW.detach(), size=carried_XCHW.shape[-2:], mode="bilinear", align_corners=False
+                )
+                # The cache depends on states alone, not on what the reference is: `carried_XCHW` stays out of it.
+                x_BXD = x_BXD + self.embed_moved(self._tokens(moved_XCHW, batch)).flatten(1, 2)
+            layer_past = past.layers[index] if past.layers else None
+            ahead = terms.blocks[index] if terms.blocks else None
+            x_BXD, present = block(
+                x_BXD, rotary, frames, self.config.window, terms.condition_BFC, layer_past, modulation_BF1X=ahead
+            )
+            layers.append(present.last((self.config.window - 1) * tokens))
+        correction_BFND = self.correction(self.modulated(self.correction_norm, x_BXD, terms.correction_BF1X))
+        generated_XCHW = moved_XCHW + self._cells(correction_BFND).float()
+        state_XCHW = torch.lerp(generated_XCHW, carried_XCHW, visible_X1HW)
+        prediction = Prediction(
+            state_BFND=self._tokens(state_XCHW, batch),
+            flow_BF2HW=flow_X2HW.unflatten(0, (batch, frames)),
+            visible_logit_BF1HW=logit_X1HW.unflatten(0, (batch, frames)),
+            carry=carry,
+            generated_BFND=self._tokens(generated_XCHW, batch),
+            reference_BFND=reference_BFND,
+        )
+        return prediction, KeyValueCache(tuple(layers), past.frames + frames)
+
+    def predict_motion(
+        self, state_BFND: Tensor, x_BXD: Tensor, terms: ActionTerms
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """This step's flow_X2HW, its visible_logit_X1HW, and the state warped by a first guess, moved_XCHW.
+
+        Coarsely the flow is what the action encodes; tokens correct it, and convolutions that see the warped state
+        place it at the edges of what moves.
+        """
+        token_BFNY = self.token_motion(self.modulated(self.motion_norm, x_BXD, terms.motion_BF1X))
+        side = self.config.flow_places
+        both_XYHW = rearrange(
+            token_BFNY.float(), "b f (h w) (c i j) -> (b f) c (h i) (w j)", h=self.encoder_config.grid, i=side, j=side
+        )
+        flow_X2HW = terms.flow_BF2HW.flatten(0, 1) + both_XYHW[:, :2] / self.grid
+        moved_XCHW = resample(self._cells(state_BFND), flow_X2HW)
+        seen = (F.pixel_unshuffle(moved_XCHW, self.shrink), both_XYHW[:, 2:], flow_X2HW * self.grid)
+        local_X3HW = self.local_motion(torch.cat(seen, dim=1)).float()
+        return flow_X2HW + local_X3HW[:, :2] / self.grid, local_X3HW[:, 2:] + VISIBLE_AT_FIRST, moved_XCHW
+
+    def _cells(self, state_BFND: Tensor) -> Tensor:
+        return cells_from_tokens(state_BFND.flatten(0, 1), self.encoder_config.cells).float()
+
+    def _tokens(self, cell_XCHW: Tensor, batch: int) -> Tensor:
+        return rearrange(tokens_from_cells(cell_XCHW, self.encoder_config.cells), "(b f) n d -> b f n d", b=batch)
+
+    @staticmethod
+    def modulated(norm: nn.Module, x_BXD: Tensor, modulation_BF1X: Tensor) -> Tensor:
+        """Tokens for a read-out: normalised, then shifted and scaled frame by frame, (B, F, N, width)."""
+        shift, scale = modulation_BF1X.chunk(2, dim=-1)
+        return modulate(norm(x_BXD.unflatten(1, (modulation_BF1X.shape[1], -1))), shift, scale)
+
+    def rollout(self, state_BCND: Tensor, action_BUA: Tensor, capacity_B: Tensor) -> list[Prediction]:
+        """Feed predictions back: C context states and U >= C actions to predictions of U states.
+
+        The first prediction holds the C teacher-forced states (each follows a given state), the others one state each.
+        The last context state is the reference from then on.
+        """
+        frames, actions = state_BCND.shape[1], action_BUA.shape[1]
+        if not 1 <= frames <= actions:
+            raise ValueError(f"a rollout needs 1 <= context states <= actions, got {frames} states, {actions} actions.")
+        given, *later = self.prepare(action_BUA, capacity_B).split([frames] + [1] * (actions - frames))
+        prediction, past = self.advance(state_BCND, given, KeyValueCache())
+        out, carry, reference_BND = [prediction], last_carry(prediction.carry, frames), state_BCND[:, -1]
+        if later and not torch.is_grad_enabled():  # what gradients come back to may not be written over
+            past = self.rolling(past, actions - frames)
+        for terms in later:
+            prediction, past = self.advance(out[-1].state_BFND[:, -1:], terms, past, carry, reference_BND)
+            carry = prediction.carry
+            out.append(prediction)
+        return out
+
+    def rolling(self, past: KeyValueCache, steps: int) -> KeyValueCache:
+        """The same past for so many steps, one frame each, in memory that is allocated once."""
+        tokens = self.encoder_config.tokens
+        room = min(self.config.window, past.kept_frames(tokens) + steps) * tokens
+        layers = past.layers or (None,) * self.config.depth
+        return KeyValueCache(tuple(RollingPast(room, layer) for layer in layers), past.frames)
+
+
+def last_carry(carry: Carry, frames: int) -> Carry:
+    """Of clips with several frames each, the carry of every clip's last frame."""
+    return Carry(*(x[frames - 1 :: frames] for x in (carry.flow_X2HW, carry.visible_X1HW)))
+
+
+def coefficients_from_action(action_width: int, waves: int) -> nn.Linear:
+    """An action to flow coefficients, at first the coefficients that `FlowInverseDynamics` starts to encode.
+
+    Without a common start the two have to agree on a code for motion from noise, which takes most of a short training.
+    """
+    layer = nn.Linear(action_width, 2 * waves**2)
+    with torch.no_grad():
+        layer.weight.copy_(torch.eye(2 * waves**2, action_width))
+        layer.bias.zero_()
+    return layer
