@@ -163,7 +163,9 @@ def add_using(command: Command) -> None:
 def add_training(command: Command) -> None:
     """A run, of one process or many."""
     three = command("train", run_train, "Train one stage of a recipe, or all of them, on a folder of videos.")
-    three.add_argument("stage", choices=("encoder", "lam", "decoder", "sampler", "controller", "baselines", "all"))
+    three.add_argument(
+        "stage", choices=("encoder", "flow", "lam", "decoder", "sampler", "controller", "baselines", "all")
+    )
     three.add_argument("--family", help="for lam, sampler, controller: noisy, sparse, ... (default: every one)")
     three.add_argument("--robot", help="for controller and baselines: the robot's name, arm or rover or another")
     three.add_argument("--labels", type=Path, help="for both: its episodes, a LeRobotDataset v3.0 folder")

@@ -86,7 +86,7 @@ def test_pictures_follow_the_precision_and_what_is_stored_does_not(tiny_model, f
         action_BUA = model.infer_actions(state_BTND)
         assert set(seen) == {torch.float32} and torch.equal(action_BUA, exact)
         seen.clear()
-        future_BUND = model.rollout(state_BTND[:, :1], action_BUA)
+        future_BUND = model.rollout(state_BTND[:, :1], action_BUA).state_BUND
         present = model.begin(state_BTND[:, :1]).step(action_BUA[:, 0])
         frame_BTCHW = model.decode(future_BUND)
     assert dtype in seen and (precision == "bf16" or set(seen) == {torch.float32})
@@ -99,7 +99,8 @@ def test_both_precisions_show_about_the_same(tiny_model, frames):
         state_BTND = tiny_model.encode(frames)
         action_BUA = tiny_model.infer_actions(state_BTND)
         one, other = (
-            tiny_model.in_precision(p).rollout(state_BTND[:, :1], action_BUA[:, :2]) for p in ("float32", "bf16")
+            tiny_model.in_precision(p).rollout(state_BTND[:, :1], action_BUA[:, :2]).state_BUND
+            for p in ("float32", "bf16")
         )
     assert 0 < (one - other).abs().mean() < 0.02 * one.std()
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lawm_core.worlds.twins import ActionTrack
+from lawm_core.worlds.tracks import ActionTrack
 
 RATE = 12  # frames a second
 

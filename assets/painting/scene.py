@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lawm_core.worlds.twins import sample_texture, world_points
+from lawm_core.worlds.appearance import sample_texture, world_points
 from painting.canvas import Canvas
 from painting.motions import Motion
 

@@ -52,8 +52,10 @@ CHAPTERS = {
     ),
     "pictures": Chapter(
         question="How sharp and how right are rollouts, as people see them?",
-        columns=tuple(f"{name}_{step}" for name in ("sharpness", "edges64", "l1", "carried") for step in (1, 4, 8, 15))
-        + ("flicker",),
+        columns=(
+            *(f"{name}_{step}" for name in ("sharpness", "edges64", "l1", "carried") for step in (1, 4, 8, 15)),
+            "flicker",
+        ),
     ),
     "leakage": Chapter(
         question="Do actions copy the future?",

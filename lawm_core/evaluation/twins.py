@@ -9,7 +9,8 @@ from torch import Generator, Tensor
 from lawm_core.evaluation.bench import Bench, Setting
 from lawm_core.evaluation.metrics import edges_kept, image_gradients, pixel_error
 from lawm_core.evaluation.scores import Progress, Score, SuiteResult, bootstrap
-from lawm_core.worlds.twins import TwinConfig, TwinWorld
+from lawm_core.worlds.tracks import TwinConfig
+from lawm_core.worlds.twins import TwinWorld
 
 
 def twin_kinds(frame_size: int) -> dict[str, TwinConfig]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lawm_core.models.blocks import Block, BlockConfig, CrossAttention, Mlp, grid_rotary
 from lawm_core.models.dial import CapacityEmbedding
 from lawm_core.models.geometry import FrameGeometry
-from lawm_core.models.inverse_dynamics import InverseDynamicsConfig
+from lawm_core.models.inverse_dynamics import FlowInverseDynamicsConfig, InverseDynamicsConfig
 from lawm_core.models.place_reader import PlaceReader
 
 KINDS = ("places", "attention", "action")
@@ -55,7 +55,11 @@ class Controller(nn.Module):
     """
 
     def __init__(
-        self, config: ControllerConfig, encoder: FrameGeometry, action_width: int, reading: InverseDynamicsConfig
+        self,
+        config: ControllerConfig,
+        encoder: FrameGeometry,
+        action_width: int,
+        reading: InverseDynamicsConfig | FlowInverseDynamicsConfig,
     ) -> None:
         """reading: sizes of the inverse dynamics whose answers are to be met."""
         super().__init__()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lawm_core.models.bottlenecks import BottleneckConfig, BottleneckOutput, NoisyConfig, build_bottleneck
 from lawm_core.models.dial import dial_settings
+from lawm_core.models.flow_world_model import FlowWorldModel, FlowWorldModelConfig
 from lawm_core.models.geometry import FrameGeometry
 from lawm_core.models.inverse_dynamics import (
     FlowInverseDynamics,
@@ -17,10 +18,8 @@ from lawm_core.models.inverse_dynamics import (
     InverseDynamics,
     InverseDynamicsConfig,
 )
-from lawm_core.models.flow_world_model import FlowWorldModel, FlowWorldModelConfig
 from lawm_core.models.sampler import ActionSampler, SamplerConfig
 from lawm_core.models.world_model import WorldModel, WorldModelConfig
-
 
 INVERSE_DYNAMICS: dict[type, type[nn.Module]] = {
     InverseDynamicsConfig: InverseDynamics, FlowInverseDynamicsConfig: FlowInverseDynamics,

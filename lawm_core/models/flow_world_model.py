@@ -215,9 +215,7 @@ class FlowWorldModel(nn.Module):
         )
         return prediction, KeyValueCache(tuple(layers), past.frames + frames)
 
-    def predict_motion(
-        self, state_BFND: Tensor, x_BXD: Tensor, terms: ActionTerms
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def predict_motion(self, state_BFND: Tensor, x_BXD: Tensor, terms: ActionTerms) -> tuple[Tensor, Tensor, Tensor]:
         """This step's flow_X2HW, its visible_logit_X1HW, and the state warped by a first guess, moved_XCHW.
 
         Coarsely the flow is what the action encodes; tokens correct it, and convolutions that see the warped state

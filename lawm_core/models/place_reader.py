@@ -13,16 +13,24 @@ from torch import Tensor, nn
 
 from lawm_core.models.blocks import Block, grid_rotary
 from lawm_core.models.dial import CapacityEmbedding, CapacityGain, dial_settings
+from lawm_core.models.flow import flow_coefficients
 from lawm_core.models.geometry import FrameGeometry
-from lawm_core.models.inverse_dynamics import InverseDynamicsConfig
+from lawm_core.models.inverse_dynamics import (
+    FlowInverseDynamicsConfig,
+    InverseDynamicsConfig,
+    action_from_coefficients,
+)
 from lawm_core.models.motion import coarse_reading
 
 
 class PlaceReader(nn.Module):
     """A state and what is told of an action, to the latent action and the motion of each token, guessed."""
 
-    def __init__(self, config: InverseDynamicsConfig, encoder: FrameGeometry, action_width: int) -> None:
+    def __init__(
+        self, config: InverseDynamicsConfig | FlowInverseDynamicsConfig, encoder: FrameGeometry, action_width: int
+    ) -> None:
         super().__init__()
+        self.by_flow = isinstance(config, FlowInverseDynamicsConfig)
         self.config, self.grid = config, encoder.grid
         width = config.block.width
         self.embed_state = nn.Linear(encoder.width, width)
@@ -33,7 +41,12 @@ class PlaceReader(nn.Module):
         self.readout = nn.Linear(width, config.readout)
         self.out = nn.Linear(encoder.tokens * config.readout, action_width)
         self.flow = nn.Linear(width, 2)
-        self.coarse = coarse_reading(encoder, action_width)
+        self.geometry, self.waves = encoder, min(encoder.grid, int((action_width // 2) ** 0.5))
+        self.coarse = (
+            action_from_coefficients(self.waves, action_width)
+            if self.by_flow
+            else coarse_reading(encoder, action_width)
+        )
         self.loudness = CapacityGain(torch.ones_like(dial_settings()), action_width)
         for layer in (self.flow, self.out):
             nn.init.zeros_(layer.weight)
@@ -48,9 +61,16 @@ class PlaceReader(nn.Module):
         for layer in self.blocks:
             x_XNW, _ = layer(x_XNW, rotary, condition_BFC=condition_X1W)
         flow_XN2 = self.flow(x_XNW)
-        coarse_BUA = self.coarse(rearrange(flow_XN2, "x n two -> x (two n)")).unflatten(0, (clips, steps))
+        coarse_BUA = self.coarse(self.encode_flow(flow_XN2)).unflatten(0, (clips, steps))
         read_BUA = self.out(self.readout(self.norm(x_XNW)).flatten(1)).unflatten(0, (clips, steps))
         return read_BUA + coarse_BUA * self.loudness(capacity_B)[:, None], flow_XN2.unflatten(0, (clips, steps))
+
+    def encode_flow(self, flow_XN2: Tensor) -> Tensor:
+        """The motion of tokens as what the family's inverse dynamics reads an action from, (X, numbers)."""
+        if not self.by_flow:
+            return rearrange(flow_XN2, "x n two -> x (two n)")
+        flow_X2HW = rearrange(flow_XN2, "x (h w) two -> x two h w", h=self.grid) / (self.grid * self.geometry.cells)
+        return flow_coefficients(flow_X2HW, self.waves)
 
     @torch.no_grad()
     def start_from(self, family: nn.Module) -> None:

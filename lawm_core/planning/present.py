@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -40,12 +41,23 @@ class Present:
 
     def follow(self, told_BHK: Tensor) -> Tensor:
         """The states after each of H steps, state_BHND."""
-        past = self.family.world_model.rolling(self.past, told_BHK.shape[1])
-        now, states = replace(self, past=past), []
+        return torch.stack([now.state_BND for now in self.steps(told_BHK)], dim=1)
+
+    def roll(self, told_BHK: Tensor) -> Rollout:
+        """As `follow`, with what is needed to draw the frames after each of H steps."""
+        parts = [now.rollout for now in self.steps(told_BHK)]
+        join = lambda name: torch.cat([getattr(part, name) for part in parts], dim=1)
+        if self.carry is None:
+            return Rollout(start_BND=self.state_BND, state_BUND=join("state_BUND"))
+        fields = {name: join(name) for name in ("state_BUND", "flow_BU2HW", "visible_BU1HW")}
+        return Rollout(start_BND=parts[0].start_BND, **fields)
+
+    def steps(self, told_BHK: Tensor) -> Iterator[Present]:
+        """The present after each of H steps; each is to be used before the next, which writes over its past."""
+        now = replace(self, past=self.family.world_model.rolling(self.past, told_BHK.shape[1]))
         for told_BK in told_BHK.unbind(dim=1):
             now = now.step(told_BK)
-            states.append(now.state_BND)
-        return torch.stack(states, dim=1)
+            yield now
 
     @torch.no_grad()
     def latent(self, told_BK: Tensor) -> Tensor:

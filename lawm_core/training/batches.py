@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from lawm_core.shares import Share, share
+from lawm_core.worlds.appearance import recolour
 from lawm_core.worlds.mixture import VideoWorld
+from lawm_core.worlds.tracks import TwinConfig
 from lawm_core.worlds.true_motion import Motion, true_motion
-from lawm_core.worlds.twins import TwinConfig, TwinWorld, recolour
+from lawm_core.worlds.twins import TwinWorld
 
 
 @dataclass(frozen=True)
@@ -93,18 +95,19 @@ class PairSource:
         for world, count in ((self.twins, twins - figures), (self.figures, figures)):
             if not count:
                 continue
-            drawn = world.draw(count, config.frames, generator)
-            across = torch.rand(count, 1, 1, 1, 1, generator=generator, device=self.device) < config.across
-            itself_BTCHW = self.other_colours(drawn.second_BTCHW, generator)
-            source.append(torch.where(across, drawn.first_BTCHW, itself_BTCHW))
-            target.append(drawn.second_BTCHW)
+            track = world.draw_track(count, config.frames, generator)
+            shown_BTCHW, outlines = world.show(track, generator)
+            source_BTCHW = self.other_colours(shown_BTCHW, generator)
+            across_B = torch.rand(count, generator=generator, device=self.device) < config.across
+            if across_B.any():  # nothing is rendered that is not used
+                source_BTCHW[across_B] = world.render(track[across_B], generator)
+            source.append(source_BTCHW)
+            target.append(shown_BTCHW)
             if config.motion_grid:
-                motions.append(true_motion(drawn.track, drawn.second_outlines, config.motion_grid))
+                motions.append(true_motion(track, outlines, config.motion_grid))
         if clips > twins:
             if config.motion_grid:
-                real, motion = self.clips.draw_with_motion(
-                    clips - twins, config.frames, generator, config.motion_grid
-                )
+                real, motion = self.clips.draw_with_motion(clips - twins, config.frames, generator, config.motion_grid)
                 motions.append(motion)
             else:
                 real = self.clips.draw(clips - twins, config.frames, generator)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
+from einops import rearrange
 from torch import Generator, Tensor, nn
 
 from lawm_core.model import LatentActionModel
 from lawm_core.shares import Share
 from lawm_core.training.losses import Objective
+from lawm_core.worlds.appearance import recolour
 from lawm_core.worlds.episodes import EpisodeWorld, Labelled
-from lawm_core.worlds.twins import recolour
 
 STILL = 1e-3  # square cells of motion that count as none: a batch that stands still may not weigh more than others
 
@@ -110,8 +112,8 @@ class ControllerObjective(Objective):
         told: dict[str, Tensor] = {}
         motions: list[Tensor] = []
         for name in self.config.families:
-            family = self.model.member(name).eval()
-            wanted = Wanted.of(family, state_BTND, capacity_B)
+            self.model.member(name).eval()
+            wanted = Wanted.of(self.model, name, state_BTND, capacity_B)
             for robot in self.config.robots:
                 told_BUA, flow_BUN2 = self.controllers[f"{robot}-{name}"].tell(
                     labelled.action_BUK, state_BTND[:, :-1], capacity_B
@@ -137,13 +139,20 @@ class Wanted:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, family: nn.Module, state_BTND: Tensor, capacity_B: Tensor) -> Wanted:
+    def of(cls, model: LatentActionModel, family: str, state_BTND: Tensor, capacity_B: Tensor) -> Wanted:
         """Without gradients."""
-        _, flow_XN2 = family.inverse_dynamics.motion(state_BTND[:, :-1].flatten(0, 1), state_BTND[:, 1:].flatten(0, 1))
+        member, clips = model.member(family), len(state_BTND)
+        if (flow_BU2HW := model.read_flow(state_BTND)) is None:
+            pair = (state_BTND[:, :-1].flatten(0, 1), state_BTND[:, 1:].flatten(0, 1))
+            flow_XN2 = member.inverse_dynamics.motion(*pair)[1]
+        else:
+            geometry = model.encoder.config
+            token_X2HW = F.adaptive_avg_pool2d(flow_BU2HW.flatten(0, 1), geometry.grid) * geometry.grid * geometry.cells
+            flow_XN2 = rearrange(token_X2HW, "x two h w -> x (h w) two")
         return cls(
-            family.infer(state_BTND, capacity_B).action_BUA,
-            flow_XN2.unflatten(0, (len(state_BTND), -1)),
-            family.world_model.trust(capacity_B)[:, None],
+            model.infer(state_BTND, capacity_B, family).action_BUA,
+            flow_XN2.unflatten(0, (clips, -1)),
+            member.world_model.trust(capacity_B)[:, None],
         )
 
     def distance(self, told_BUA: Tensor) -> Tensor:

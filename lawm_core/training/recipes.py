@@ -47,7 +47,7 @@ from lawm_core.training.masked import MaskedConfig, MaskedObjective
 from lawm_core.training.optimizers import OptimizerConfig
 from lawm_core.training.sampler import SamplerObjective, SamplerObjectiveConfig
 from lawm_core.training.trainer import TrainerConfig
-from lawm_core.worlds.twins import TwinConfig
+from lawm_core.worlds.tracks import TwinConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,9 +159,7 @@ def nano256() -> Recipe:
     """Sees 128 px as 64 tokens a frame, draws 256 px: trains on two cores."""
     plain = OptimizerConfig(adam_rate=2e-3, weight_decay=0.01)
     scenes = TwinConfig(frame_size=128, object_share=0.9, pan=0.08, move=0.08)
-    pairs = BatchConfig(
-        clips=16, lanes=4, frames=6, across=0.35, twins=scenes, motion_grid=32, figure_share=0.3
-    )
+    pairs = BatchConfig(clips=16, lanes=4, frames=6, across=0.35, twins=scenes, motion_grid=32, figure_share=0.3)
     parts = FamilyConfig(inverse_dynamics=FlowInverseDynamicsConfig(), world_model=FlowWorldModelConfig())
     first = TrainerConfig(steps=1600, optimizer=OptimizerConfig(muon_rate=0.012, adam_rate=8e-4))
     rest = TrainerConfig(steps=600, optimizer=OptimizerConfig(muon_rate=0.008, adam_rate=6e-4))
@@ -189,7 +187,9 @@ def nano256() -> Recipe:
             encoder=EncoderConfig(frame_size=128, patch_size=16, width=256, cells=8),
             flow=FlowReaderConfig(),
             decoder=PictureDecoderConfig(),
-            families={name: replace(parts, bottleneck=limit, sampler=SamplerConfig()) for name, limit in limits.items()},
+            families={
+                name: replace(parts, bottleneck=limit, sampler=SamplerConfig()) for name, limit in limits.items()
+            },
         ),
         stages={
             "encoder": StageRecipe(
@@ -201,7 +201,8 @@ def nano256() -> Recipe:
             ),
             "flow": StageRecipe(
                 batch=BatchConfig(
-                    clips=16, lanes=4, frames=4, twin_share=0.6, twins=scenes, motion_grid=64, figure_share=0.3
+                    clips=16, lanes=4, frames=4, twin_share=0.5, across=0.0, twins=scenes, motion_grid=64,
+                    figure_share=0.25,
                 ),
                 trainer=TrainerConfig(steps=1500, optimizer=plain),
                 objective=FlowReaderObjective,
@@ -325,5 +326,6 @@ def find_recipe(name: str) -> Recipe:
 
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
-    "nano": nano, "nano256": nano256, "lite": lite, "large": large, "nano_masked": nano_masked, "nano_mixed": nano_mixed,
+    "nano": nano, "nano256": nano256, "lite": lite, "large": large, "nano_masked": nano_masked,
+    "nano_mixed": nano_mixed,
 }  # fmt: skip

@@ -107,7 +107,14 @@ class TrainingRun:
         wrap = (lambda videos: tqdm(videos, desc="decoding", unit="video")) if self.show else None
         grids = [stage.batch.motion_grid for stage in self.recipe.stages.values()]
         world = open_world(
-            data, cache, "train", model.frames_per_second, model.encoder.frame_size, wrap, model.picture_size, any(grids)
+            data,
+            cache,
+            "train",
+            model.frames_per_second,
+            model.encoder.frame_size,
+            wrap,
+            model.picture_size,
+            any(grids),
         )
         for name, why in world.refused.items():
             print(f"left out {name}: {why}")

@@ -36,7 +36,7 @@ class SamplerObjective(Objective):
         with torch.no_grad():
             state_BTND = self.model.encoder.eval()(pairs.target_BTCHW).float()
             capacity_B = even_rows(len(state_BTND), device=state_BTND.device)
-            family = self.family.eval()
+            self.family.eval()
             action_BUA = self.model.infer(state_BTND, capacity_B, self.config.family).action_BUA
         self.family.sampler.train()
         transitions = action_BUA.shape[1]

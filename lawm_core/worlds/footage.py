@@ -57,7 +57,7 @@ class CachedFootage:
     """A folder that `build_cache` made: index.json and frames.bin. Reading costs nothing until bytes are copied."""
 
     def __init__(self, home: str | Path) -> None:
-        home = Path(home)
+        self.home = home = Path(home)
         index = json.loads((home / "index.json").read_text())
         self.frames_per_second: float = index["config"]["frames_per_second"]
         self.short_side: int = index["config"]["short_side"]

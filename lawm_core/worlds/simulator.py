@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from lawm_core.worlds.twins import procedural_textures
+from lawm_core.worlds.appearance import procedural_textures
 
 DRAWN_TWICE = 2  # scenes are drawn at so many times the wanted size, then averaged: small edges stay smooth
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lawm_core.worlds.twins import ActionTrack, FigureTrack, Outline, frame_points, world_points
+from lawm_core.worlds.appearance import Outline, frame_points, world_points
+from lawm_core.worlds.figures import FigureTrack
+from lawm_core.worlds.tracks import ActionTrack
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ def test_a_drive_is_what_the_world_model_foretells(school):
         made = school.step(made, action)
     model = school.model
     state_11ND = model.encode(frame_CHW[None, None])
-    future_1UND = model.rollout(state_11ND, torch.stack(made.latent)[None], "noisy", 0.6)
+    future_1UND = model.rollout(state_11ND, torch.stack(made.latent)[None], "noisy", 0.6).state_BUND
     assert torch.allclose(school._present(made).state_BND, future_1UND[:, -1], atol=1e-4)
     assert len(made.frames) == 4 and len(made.latent) == 3 and made.told == (LEFT, RIGHT, LEFT)
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from plotly.offline import get_plotlyjs
 
+from lawm_core.contracts import Rollout
 from lawm_core.evaluation.bench import Bench, Setting, SuiteConfig
 from lawm_core.evaluation.leakage import cross_fit, cut_score
 from lawm_core.evaluation.locality import liveliest, overlap
@@ -25,7 +26,7 @@ GRID = 8
 class Toy:
     """A model whose states are its frames' pixels. Subclasses say what an action is and what it does."""
 
-    families, references, frame_size, frames_per_second = ("noisy",), (), GRID, 6.0
+    families, references, frame_size, picture_size, frames_per_second = ("noisy",), (), GRID, GRID, 6.0
     device = torch.device("cpu")
 
     def encode(self, frame_BTCHW):
@@ -33,6 +34,15 @@ class Toy:
 
     def decode(self, state_BTND):
         return state_BTND.transpose(2, 3).unflatten(3, (GRID, GRID))
+
+    def rollout(self, state_B1ND, action_BUA, **_):
+        return Rollout(start_BND=state_B1ND[:, 0], state_BUND=self.roll(state_B1ND, action_BUA))
+
+    def draw(self, rollout, _picture_BCHW):
+        return self.decode(rollout.state_BUND), None
+
+    def render(self, rollout, picture_BCHW):
+        return self.draw(rollout, picture_BCHW)[0]
 
 
 class Shifter(Toy):
@@ -43,7 +53,7 @@ class Shifter(Toy):
         tries = torch.stack([frame[:, :-1].roll(s, dims=-1) for s in range(GRID)])
         return (tries - frame[:, 1:]).abs().mean(dim=(3, 4, 5)).argmin(dim=0)[..., None].float()
 
-    def rollout(self, state_B1ND, action_BUA, **_):
+    def roll(self, state_B1ND, action_BUA):
         frame, out = self.decode(state_B1ND)[:, 0], []
         for u in range(action_BUA.shape[1]):
             frame = torch.stack([f.roll(int(a), dims=-1) for f, a in zip(frame, action_BUA[:, u, 0], strict=True)])
@@ -57,7 +67,7 @@ class Copier(Toy):
     def infer_actions(self, state_BTND, **_):
         return state_BTND[:, 1:].flatten(2)
 
-    def rollout(self, state_B1ND, action_BUA, **_):
+    def roll(self, state_B1ND, action_BUA):
         return action_BUA.unflatten(2, (-1, 3)) + 0.1
 
 
@@ -67,7 +77,7 @@ class Still(Toy):
     def infer_actions(self, state_BTND, **_):
         return torch.zeros(len(state_BTND), state_BTND.shape[1] - 1, 1)
 
-    def rollout(self, state_B1ND, action_BUA, **_):
+    def roll(self, state_B1ND, action_BUA):
         return state_B1ND.expand(-1, action_BUA.shape[1], -1, -1)
 
 
@@ -89,7 +99,9 @@ def scores_of(toy: Toy) -> dict[str, float]:
     """Twin figures of a toy on shifting twins."""
     bench = Bench(toy, None, SuiteConfig())
     source, target = shifting_twins()
-    scores = twin_scores("toy", roll_twins(bench, *map(bench.encode, (source, target)), SETTING), target, SETTING)
+    scores = twin_scores(
+        "toy", roll_twins(bench, target, *map(bench.encode, (source, target)), SETTING), target, SETTING
+    )
     return {s.name.removeprefix("toy_"): s.mean for s in scores if s.step is None}
 
 
@@ -112,6 +124,9 @@ def test_a_still_model_has_no_effect():
 
 class Clips:
     """A world of random pictures, two windows of each."""
+
+    def resized(self, _size: int):
+        return self
 
     def windows(self, frames: int, a_clip: int):
         generator = torch.Generator().manual_seed(1)

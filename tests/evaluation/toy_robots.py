@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import torch
 import torch.nn.functional as F
 
+from lawm_core.contracts import Rollout
 from lawm_core.models.cache import KeyValueCache
 from lawm_core.models.controller import ControllerConfig
 from lawm_core.models.world_model import WorldModelConfig
@@ -48,6 +49,9 @@ class Now:
             states.append(now.state_BND)
         return torch.stack(states, dim=1)
 
+    def roll(self, told_BHK):
+        return Rollout(start_BND=self.state_BND, state_BUND=self.follow(told_BHK))
+
 
 class DeafNow(Now):
     """What is told changes nothing."""
@@ -62,7 +66,14 @@ class DeafNow(Now):
 class Straight:
     """States are pixels; latent actions are known ones."""
 
-    families, references, frames_per_second, frame_size, device = ("noisy",), (), 6.0, 8, torch.device("cpu")
+    families, references, frames_per_second, frame_size, picture_size, device = (
+        ("noisy",),
+        (),
+        6.0,
+        8,
+        8,
+        torch.device("cpu"),
+    )
     controllers = ("arm", "rover")
 
     def robot(self, name):
@@ -76,6 +87,9 @@ class Straight:
     def encode(self, frame_BTCHW):
         return frame_BTCHW.flatten(2)[..., None].transpose(2, 3)
 
+    def render(self, rollout, _picture_BCHW):
+        return self.decode(rollout.state_BUND)
+
     def decode(self, state_BTND):
         return state_BTND.unflatten(3, (3, 8, 8))[:, :, 0]
 
@@ -83,7 +97,8 @@ class Straight:
         return state_BTND[:, 1:, 0, :NUMBERS] - state_BTND[:, :-1, 0, :NUMBERS]
 
     def rollout(self, state_B1ND, action_BUA, **_):
-        return state_B1ND + F.pad(action_BUA.cumsum(dim=1), (0, 192 - NUMBERS))[:, :, None]
+        state_BUND = state_B1ND + F.pad(action_BUA.cumsum(dim=1), (0, 192 - NUMBERS))[:, :, None]
+        return Rollout(start_BND=state_B1ND[:, 0], state_BUND=state_BUND)
 
     def begin(self, state_B1ND, robot, **_):
         return Now(state_B1ND[:, 0], turns=robot == "rover")

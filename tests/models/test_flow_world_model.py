@@ -25,9 +25,7 @@ def tiny_flow_config(window: int = 8):
             token_channels=4, conv_channels=8,
         ),
     )  # fmt: skip
-    decoder = PictureDecoderConfig(
-        picture_size=64, block=TINY_BLOCK, depth=1, channels=8, conv_depth=1, window=window
-    )
+    decoder = PictureDecoderConfig(picture_size=64, block=TINY_BLOCK, depth=1, channels=8, conv_depth=1, window=window)
     flow = FlowReaderConfig(channels=8, coarse_channels=8, radius=2, fine_radius=1, fine_channels=8)
     return dataclasses.replace(config, families={"noisy": family}, decoder=decoder, flow=flow)
 

@@ -17,7 +17,7 @@ from lawm_core.training.losses import LatentActionConfig, LatentActionObjective,
 from lawm_core.training.recipes import Recipe, StageRecipe, large
 from lawm_core.training.runs import TrainingRun
 from lawm_core.training.trainer import ExecutionConfig, TrainerConfig
-from lawm_core.worlds.twins import TwinConfig
+from lawm_core.worlds.tracks import TwinConfig
 from tests.conftest import shake, tiny_config
 from tests.models.test_causality import EDITED, edit
 

@@ -38,7 +38,7 @@ def test_shared_context_gives_what_repeated_context_gives(model, frames):
     plan_SHA = torch.randn(5, 3, 8)
     shared = present(model, frames).expand(5).follow(plan_SHA)
     past_ScA = plan_SHA[:, :0] if action_1cA is None else action_1cA.expand(5, -1, -1)
-    repeated = model.rollout(state_1CND.expand(5, -1, -1, -1), torch.cat((past_ScA, plan_SHA), dim=1))
+    repeated = model.rollout(state_1CND.expand(5, -1, -1, -1), torch.cat((past_ScA, plan_SHA), dim=1)).state_BUND
     assert shared.shape == (5, 3, 16, 64) and torch.allclose(shared, repeated, atol=1e-4)
 
 
@@ -56,7 +56,7 @@ def test_a_controller_sees_each_state_it_acts_in(model):
     states = present(model, 2, "toy").follow(plan_1HK)
     first = model.control(plan_1HK[:, :1], state_1CND[:, -1:], "toy")
     second = model.control(plan_1HK[:, 1:], states[:, :1], "toy")
-    by_hand = model.rollout(state_1CND, torch.cat((action_1cA, first, second), dim=1))
+    by_hand = model.rollout(state_1CND, torch.cat((action_1cA, first, second), dim=1)).state_BUND
     assert torch.allclose(states, by_hand, atol=1e-4)
 
 

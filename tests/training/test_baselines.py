@@ -70,7 +70,7 @@ def test_the_world_model_is_fresh_and_the_encoder_the_same(world):
     for one, other in zip(shipped.encoder.parameters(), model.encoder.parameters(), strict=True):
         assert torch.equal(one, other)
     state_BTND = model.encode(torch.rand(1, 2, 3, 32, 32))
-    moved = model.rollout(state_BTND[:, :1], torch.zeros(1, 1, 8))
+    moved = model.rollout(state_BTND[:, :1], torch.zeros(1, 1, 8)).state_BUND
     assert torch.allclose(moved, state_BTND[:, :1], atol=1e-5)  # so does a fresh world model
 
 

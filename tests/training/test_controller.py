@@ -63,6 +63,8 @@ class MirrorModel:
         )
         self.family.eval = lambda: self.family
         self.robot, self.member = (lambda name: config), (lambda name: self.family)
+        self.read_flow = lambda _state: None
+        self.infer = lambda state, capacity, _family: self.family.infer(state, capacity)
 
 
 def learned_distance(kind):

@@ -29,7 +29,7 @@ from lawm_core.training.masked import MaskedConfig, MaskedObjective
 from lawm_core.training.optimizers import Muon, OptimizerConfig
 from lawm_core.training.sampler import SamplerObjective, SamplerObjectiveConfig
 from lawm_core.training.trainer import ExecutionConfig, Trainer, TrainerConfig
-from lawm_core.worlds.twins import TwinConfig
+from lawm_core.worlds.tracks import TwinConfig
 from tests.conftest import tiny_config
 from tests.ranks import run_ranks
 

@@ -24,7 +24,7 @@ from lawm_core.training.masked import MaskedConfig, MaskedObjective
 from lawm_core.training.optimizers import OptimizerConfig, build_optimizers, learning_rate_scale
 from lawm_core.training.recipes import RECIPES, find_recipe
 from lawm_core.training.trainer import Deadline, ExecutionConfig, Trainer, TrainerConfig
-from lawm_core.worlds.twins import TwinConfig
+from lawm_core.worlds.tracks import TwinConfig
 from tests.conftest import TINY_BLOCK, tiny_config
 
 BATCH = BatchConfig(clips=4, frames=3, twins=TwinConfig(frame_size=32, objects=1))
@@ -282,5 +282,6 @@ def test_compiled_steps_are_the_same_to_rounding(tmp_path, recompute):
 def test_a_recipes_twins_are_of_its_models_size(name):
     """Whatever is drawn beside real clips has to fit them."""
     recipe = find_recipe(name)
-    size = recipe.model.encoder.frame_size
-    assert recipe.stages and {stage.batch.twins.frame_size for stage in recipe.stages.values()} == {size}
+    sizes = {name: stage.batch.twins.frame_size for name, stage in recipe.stages.items()}
+    assert sizes.pop("decoder") == recipe.model.picture_size
+    assert set(sizes.values()) == {recipe.model.encoder.frame_size}

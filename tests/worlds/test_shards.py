@@ -20,7 +20,7 @@ from lawm_core.video.packed import pack_frames, unpack_frames
 from lawm_core.worlds import shard_writer
 from lawm_core.worlds.clips import ClipCacheConfig, ClipWorld, build_cache, open_world
 from lawm_core.worlds.shard_writer import ShardConfig, write_shards
-from lawm_core.worlds.twins import TwinConfig
+from lawm_core.worlds.tracks import TwinConfig
 
 FOOTAGE = ClipCacheConfig(frames_per_second=12.0, short_side=41)
 CONFIG = ShardConfig(footage=FOOTAGE, clips=3, workers=2)

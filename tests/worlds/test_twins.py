@@ -2,15 +2,9 @@
 
 import torch
 
-from lawm_core.worlds.twins import (
-    ActionTrack,
-    TwinConfig,
-    TwinWorld,
-    draw_track,
-    recolour,
-    sample_texture,
-    world_points,
-)
+from lawm_core.worlds.appearance import recolour, sample_texture, world_points
+from lawm_core.worlds.tracks import ActionTrack, TwinConfig, draw_track
+from lawm_core.worlds.twins import TwinWorld
 
 QUIET = TwinConfig(light=0.0, noise=0.0)
 
