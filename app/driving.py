@@ -24,6 +24,7 @@ from app.pictures import from_bytes, to_bytes
 MOST_STEPS = 64  # of a drive: as long as a script may be
 PRESENTS_BYTES = 16 << 20  # of all drives' moments; one that is forgotten is driven again from the last kept one
 WORLDS_OPEN = 8  # simulators at once; the longest unused one goes
+RENEW_BELOW = 0.5  # share of the frame that is visible in the reference; with less, a drawn frame becomes the reference
 SHOWN_ENDS = 5  # of a search: the plan and the best candidates
 PLANNERS = {  # a person waits for them
     "arm": lawm.CemConfig(samples=64, elites=8, iterations=6),
@@ -52,6 +53,7 @@ class Drive:
     world: int | None = None
     truth: tuple[Tensor, ...] = ()
     before: int = 0  # steps that the world had gone when this drive last looked
+    references: tuple[int, ...] = (0,)  # for each frame, the number of the one that its details are carried over from
 
 
 class Simulators:
@@ -153,8 +155,12 @@ class DrivingSchool:
         with self.lock, torch.inference_mode():
             now = self._present(drive)
             latent_1A = now.latent(torch.tensor([action], device=now.state_BND.device))
-            present = self._keep(drive.number, (*drive.told, action), now.act(latent_1A))
-            frame_CHW = self.model.render(present.rollout, from_bytes(drive.frames[0])[None])[0, 0]
+            present = now.act(latent_1A)
+            frame_CHW = self.model.render(present.rollout, from_bytes(drive.frames[drive.references[-1]])[None])[0, 0]
+            reference = drive.references[-1]
+            if present.visible_share < RENEW_BELOW:
+                present, reference = present.anchor(), len(drive.frames)
+            self._keep(drive.number, (*drive.told, action), present)
         truth = drive.truth
         if drive.world is not None:
             shown_CHW = self.simulators.step(drive.world, drive.before + len(drive.told), action)
@@ -164,6 +170,7 @@ class DrivingSchool:
             told=(*drive.told, action),
             latent=(*drive.latent, latent_1A[0]),
             frames=(*drive.frames, to_bytes(frame_CHW)),
+            references=(*drive.references, reference),
             world=drive.world if truth else None,
             truth=truth,
         )
@@ -183,7 +190,7 @@ class DrivingSchool:
         """One action less; nothing happens at the start."""
         if not drive.told:
             return drive
-        less = {name: getattr(drive, name)[:-1] for name in ("told", "latent", "frames", "truth")}
+        less = {name: getattr(drive, name)[:-1] for name in ("told", "latent", "frames", "truth", "references")}
         return replace(drive, **less)
 
     def look_ahead(self, drive: Drive) -> Tensor:
@@ -231,8 +238,11 @@ class DrivingSchool:
             steps -= 1
         present = present or drive.first
         for i, latent_A in enumerate(drive.latent[steps:], start=steps + 1):
-            present = self._keep(drive.number, drive.told[:i], present.act(latent_A[None]))
+            present = present.act(latent_A[None])
+            if drive.references[i] == i:
+                present = present.anchor()
+            self._keep(drive.number, drive.told[:i], present)
         return present
 
     def _keep(self, number: int, told: tuple[tuple[float, ...], ...], present: lawm.Present) -> lawm.Present:
-        return self.presents.keep((number, told), present, present.state_BND.nbytes + present.past.nbytes)
+        return self.presents.keep((number, told), present, present.nbytes)

@@ -13,6 +13,9 @@ from lawm_core.worlds.tracks import TwinConfig
 from lawm_core.worlds.twins import TwinWorld
 
 
+PIXELS_AT_ONCE = 64 * 9 * 64**2  # that are rendered together; what lies between takes a hundred bytes for each
+
+
 def twin_kinds(frame_size: int) -> dict[str, TwinConfig]:
     """Twins in which only the camera moves, and twins in which only objects do."""
     return {
@@ -32,8 +35,8 @@ def measure_twins(bench: Bench, progress: Progress) -> SuiteResult:
     kinds, settings = twin_kinds(bench.model.picture_size), list(bench.settings(bench.config.ends))
     for k, (kind, config) in enumerate(kinds.items()):
         generator = Generator().manual_seed(bench.config.seed)
-        drawn = TwinWorld(config, stills_SCHW).draw(bench.config.twins, bench.config.twin_steps + 1, generator)
-        source_BTCHW, target_BTCHW = (x.to(bench.model.device) for x in (drawn.first_BTCHW, drawn.second_BTCHW))
+        drawn = draw_twins(config, stills_SCHW, bench.config.twins, bench.config.twin_steps + 1, generator)
+        source_BTCHW, target_BTCHW = (frame_BTCHW.to(bench.model.device) for frame_BTCHW in drawn)
         source_BTND, target_BTND = bench.encode(source_BTCHW), bench.encode(target_BTCHW)
         for i, setting in enumerate(settings):
             progress((k + i / len(settings)) / len(kinds), f"{kind}, {setting.family} at {setting.capacity}")
@@ -45,6 +48,15 @@ def measure_twins(bench: Bench, progress: Progress) -> SuiteResult:
                 lanes += [torch.cat((target_BTCHW[:1, :1], frame[:1]), dim=1) for frame in rolled.values()]
                 pictures[f"{title}: source, target, oracle, transfer, wrong"] = torch.cat(lanes)
     return SuiteResult(scores=scores, pictures=pictures)
+
+
+def draw_twins(
+    config: TwinConfig, stills_SCHW: Tensor | None, twins: int, frames: int, generator: Generator
+) -> tuple[Tensor, Tensor]:
+    """first_BTCHW and second_BTCHW of so many twins, rendered some at a time where frames are large."""
+    world, at_once = TwinWorld(config, stills_SCHW), max(4, PIXELS_AT_ONCE // (frames * config.frame_size**2))
+    parts = [world.draw(min(at_once, twins - done), frames, generator) for done in range(0, twins, at_once)]
+    return torch.cat([part.first_BTCHW for part in parts]), torch.cat([part.second_BTCHW for part in parts])
 
 
 def roll_twins(

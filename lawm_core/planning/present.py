@@ -92,6 +92,17 @@ class Present:
             visible_BU1HW=self.carry.visible_X1HW[:, None],
         )
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of what is kept, in bytes."""
+        carried = () if self.carry is None else (self.carry.flow_X2HW, self.carry.visible_X1HW, self.reference_BND)
+        return self.past.nbytes + sum(tensor.nbytes for tensor in (self.state_BND, *carried))
+
+    @property
+    def visible_share(self) -> float:
+        """Mean share of the frame that is visible in the reference, 0 to 1; 1 for models that carry nothing over."""
+        return 1.0 if self.carry is None else self.carry.visible_X1HW.mean().item()
+
     def anchor(self) -> Present:
         """The same moment with its own state as the reference, for rollouts that have left their reference behind."""
         if self.carry is None:

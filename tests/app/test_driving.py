@@ -1,5 +1,7 @@
 """Laws of driving: a drive is a value, undo goes all the way back, the simulator keeps step, limits hold."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -9,8 +11,10 @@ from app.pictures import from_bytes, to_bytes
 from lawm_core.model import LatentActionModel
 from lawm_core.models.controller import ControllerConfig
 from tests.conftest import TINY_BLOCK, shake, tiny_config
+from tests.models.test_flow_world_model import build
 from tests.worlds.test_lerobot import ToyWorld
 
+TOY = ControllerConfig(names=("dx", "dy"), units=("m", "m"), limits=(1.0, 0.5), spread=(0.5, 0.5), block=TINY_BLOCK)
 LEFT, RIGHT = (-1.0, 0.0), (1.0, 0.0)
 
 
@@ -36,15 +40,8 @@ class Scene(ToyWorld):
 def school():
     torch.manual_seed(0)
     model = LatentActionModel(tiny_config()).eval().requires_grad_(False)
-    about = {
-        "names": ("dx", "dy"),
-        "units": ("m", "m"),
-        "limits": (1.0, 0.5),
-        "spread": (0.5, 0.5),
-        "block": TINY_BLOCK,
-    }
-    model.add_robot("toy", ControllerConfig(**about))
-    model.add_robot("toy_action_only", ControllerConfig(**about, kind="action"))
+    model.add_robot("toy", TOY)
+    model.add_robot("toy_action_only", dataclasses.replace(TOY, kind="action"))
     shake(model, 0.07)  # more is chaotic: rounding would grow from step to step
     school = DrivingSchool(model.eval(), Simulators(Scene))
     yield school
@@ -193,3 +190,25 @@ def test_a_plan_comes_round_by_round_and_within_limits(school):
     for told_K in found.action_HK.tolist():
         made = school.step(made, told_K)
     assert torch.allclose(from_bytes(made.frames[-1]), ends[0], atol=0.05)  # what was planned is what is then driven
+
+
+def test_a_long_drive_takes_a_drawn_frame_as_its_new_reference_and_can_be_taken_back():
+    model = build()
+    model.add_robot("toy", TOY)
+    world_model = model.member("noisy").world_model
+    with torch.no_grad():  # everything is hidden by and by
+        world_model.local_motion[-1].bias[2] = -3.0
+    school, action = DrivingSchool(model), LEFT
+    made = school.begin(torch.rand(3, 64, 64), "toy", "noisy", 1.0)
+    for _ in range(4):
+        made = school.step(made, action)
+    assert len(made.references) == len(made.frames) == 5 and made.references[-1] > 0
+    assert all(reference <= number for number, reference in enumerate(made.references))
+    kept = school._present(made)
+    school.presents = ByteCache(school.presents.max_bytes)
+    again = school._present(made)
+    torch.testing.assert_close(again.state_BND, kept.state_BND, atol=1e-5, rtol=0)
+    torch.testing.assert_close(again.carry.flow_X2HW, kept.carry.flow_X2HW, atol=1e-5, rtol=0)
+    back = school.undo(school.undo(made))
+    assert back.references == made.references[:3]
+    assert torch.equal(school.step(school.step(back, action), action).frames[-1], made.frames[-1])
