@@ -22,7 +22,7 @@ lint: .venv/.dev
 format: .venv/.dev
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
-train: .venv/.app ## the whole nano chain from nothing, into runs/nano
+train: .venv/.train ## the whole nano chain from nothing, into runs/nano
 	$(BIN)/python -m lawm_core train all --recipe nano --data $(DATA) --out runs/nano --resume $(if $(MINUTES),--minutes $(MINUTES))
 
 evaluate: .venv/.app ## the shipped model on the val split, into report/
@@ -42,7 +42,12 @@ gallery: .venv/.app ## draw the gallery's clips anew
 	$(BIN)/python -m pip install --quiet -r requirements.txt
 	touch $@
 
-.venv/.dev: requirements-dev.txt requirements-scale.txt requirements-docs.txt .venv/.app
+# What training needs beside the app: a classical optical flow as a teacher.
+.venv/.train: requirements-train.txt .venv/.app
+	$(BIN)/python -m pip install --quiet -r requirements-train.txt
+	touch $@
+
+.venv/.dev: requirements-dev.txt requirements-scale.txt requirements-docs.txt requirements-train.txt .venv/.app
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
 	touch $@
 

@@ -41,7 +41,7 @@ def cold_seconds(videos: list[Path], model: str | None) -> float:
 def warm_seconds(videos: list[Path], name: str | None, repeats: int) -> float:
     """The median of decoding both videos and transferring, with the model in memory."""
     model, times = lawm.load_model(name), []
-    settings = {"frames_per_second": model.frames_per_second, "size": model.frame_size, "num_frames": 16}
+    settings = {"frames_per_second": model.frames_per_second, "size": model.picture_size, "num_frames": 16}
     for _ in range(repeats + 1):
         start = time.perf_counter()
         source, target = (lawm.read_clip(video, **settings) for video in videos)

@@ -2,7 +2,7 @@
 
     import lawm_core as lawm
     model = lawm.load_model()
-    clip = lawm.read_clip("walk.mp4", frames_per_second=model.frames_per_second, size=model.frame_size, num_frames=16)
+    clip = lawm.read_clip("walk.mp4", frames_per_second=model.frames_per_second, size=model.picture_size, num_frames=16)
 
 Method: Garrido et al., Learning Latent Action World Models In The Wild, arXiv 2601.05230, cited as [LAWM §n].
 

@@ -57,6 +57,7 @@ CHAPTERS = {
             "flicker",
         ),
     ),
+    "flow": Chapter(question="How right is the motion, in pixels of the model's frames?", columns=()),
     "leakage": Chapter(
         question="Do actions copy the future?",
         columns=("cut_ratio", "appearance"),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from lawm_core.evaluation.bench import Bench, SuiteConfig
 from lawm_core.evaluation.controller import measure_controller
 from lawm_core.evaluation.cycle import measure_cycle
+from lawm_core.evaluation.flow import measure_flow
 from lawm_core.evaluation.idm import measure_idm
 from lawm_core.evaluation.latent_planning import measure_planning_latents
 from lawm_core.evaluation.leakage import measure_leakage
@@ -37,7 +38,8 @@ ROBOT_SUITES: dict[str, Suite] = {
     "planning_rover": measure_planning_rover,
     "planning_latents": measure_planning_latents,
 }
-ALL_SUITES = SUITES | ROBOT_SUITES
+FLOW_SUITES: dict[str, Suite] = {"flow": measure_flow}  # of models that read optical flow
+ALL_SUITES = SUITES | FLOW_SUITES | ROBOT_SUITES
 
 
 def suites_for(robots: Collection[str]) -> list[str]:

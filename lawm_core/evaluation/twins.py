@@ -12,7 +12,6 @@ from lawm_core.evaluation.scores import Progress, Score, SuiteResult, bootstrap
 from lawm_core.worlds.tracks import TwinConfig
 from lawm_core.worlds.twins import TwinWorld
 
-
 PIXELS_AT_ONCE = 64 * 9 * 64**2  # that are rendered together; what lies between takes a hundred bytes for each
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -28,11 +29,13 @@ FIELDS = 6  # backward flow (right, down) and its consistency, then the same for
 def build_flow(home: str | Path, progress: Callable[[list], Iterable] | None = None) -> Path:
     """Compute the flow of every neighbouring pair of cached frames into `home`/flow.bin, and return that path.
 
-    Raises ImportError where OpenCV is missing: `pip install opencv-python-headless`.
+    Raises ValueError where OpenCV is not installed.
     """
     path = Path(home) / "flow.bin"
     if path.is_file():
         return path
+    if not find_spec("cv2"):
+        raise ValueError("optical flow of real clips needs OpenCV: pip install -r requirements-train.txt")
     footage = CachedFootage(home)
     clips = footage.all_clips()
     part = path.with_suffix(".part")

@@ -1,15 +1,21 @@
 """Measures of pictures on toys that try to fool them, and the suite on a tiny model with flow."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 import torch.nn.functional as F
 
+from lawm_core.contracts import Rollout
 from lawm_core.evaluation.bench import QUICK, Bench
+from lawm_core.evaluation.flow import GRID, flow_errors, measure_flow
 from lawm_core.evaluation.metrics import edges_kept, sharpness
 from lawm_core.evaluation.pictures import MEASURES, STEPS, at_size, measure_pictures
 from lawm_core.video.files import write_clip
 from lawm_core.worlds.clips import open_world
-from lawm_core.worlds.twins import TwinConfig, TwinWorld
+from lawm_core.worlds.tracks import TwinConfig
+from lawm_core.worlds.true_motion import true_motion
+from lawm_core.worlds.twins import TwinWorld
 from tests.models.test_flow_world_model import build
 
 NAMES = ("sharpness", "edges64", "edges256")
@@ -65,11 +71,16 @@ def test_small_pictures_are_enlarged_and_large_ones_averaged(picture):
     torch.testing.assert_close(at_size(picture, 64), F.avg_pool2d(picture, 4))
 
 
-def test_the_suite_measures_frames_warps_and_what_is_carried(tmp_path):
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("videos")
     drawn = TwinWorld(TwinConfig(frame_size=96)).draw(2, 18, torch.Generator().manual_seed(2))
     for number, frame_TCHW in enumerate(drawn.first_BTCHW):
-        write_clip(tmp_path / f"{number}.mp4", frame_TCHW, 6.0)
-    world = open_world(tmp_path, tmp_path / "cache", "train", 6.0, 32, picture_size=256)
+        write_clip(folder / f"{number}.mp4", frame_TCHW, 6.0)
+    return open_world(folder, folder / "cache", "train", 6.0, 32, picture_size=256)
+
+
+def test_the_suite_measures_frames_warps_and_what_is_carried(world):
     result = measure_pictures(Bench(build(), world, QUICK), lambda *_: None)
     found = {(s.family, s.capacity, s.name): s.mean for s in result.scores}
     for family, capacity in (("copying", None), ("noisy", 1.0), ("noisy, warping alone", 1.0)):
@@ -79,3 +90,44 @@ def test_the_suite_measures_frames_warps_and_what_is_carried(tmp_path):
     assert all(0 <= found["noisy", 1.0, f"carried_{step}"] <= 1 for step in STEPS)
     assert found["copying", None, "sharpness_1"] == pytest.approx(1, abs=0.2)
     assert found["noisy", 1.0, "flicker"] >= 0 and len(result.pictures) == 2
+
+
+class TrueFlow:
+    """A model that reads the flow it is given, to check the measure."""
+
+    name, frame_size, picture_size, device, flow_reader = "true", 128, 128, torch.device("cpu"), object()
+
+    def __init__(self, flow_B2HW):
+        self.flow_B2HW = flow_B2HW
+
+    def encode(self, frame_BTCHW):
+        return torch.zeros(len(frame_BTCHW), 2, 1, 1)
+
+    def infer_actions(self, state_BTND, **_):
+        return state_BTND[:, :1, :, 0]
+
+    def read_flow(self, state_BTND):
+        return self.flow_B2HW[:, None]
+
+    def rollout(self, state_BTND, action_BUA):
+        return Rollout(start_BND=state_BTND[:, 0], state_BUND=state_BTND, flow_BU2HW=self.flow_B2HW[:, None] + 1 / 128)
+
+
+def test_flow_errors_are_in_pixels_and_leave_out_what_was_hidden():
+    generator = torch.Generator().manual_seed(0)
+    world = TwinWorld(TwinConfig(frame_size=32))
+    track = world.draw_track(3, 2, generator)
+    frame_BTCHW, outlines = world.show(track, generator)
+    motion = true_motion(track, outlines, GRID)
+    wild = motion.flow_BU2HW[:, 0] + 9 * (1 - motion.visible_BU1HW[:, 0])
+    model = SimpleNamespace(model=TrueFlow(wild), encode=TrueFlow(wild).encode)
+    errors = flow_errors(model, frame_BTCHW, motion)
+    assert errors["read"].max() < 1e-4
+    torch.testing.assert_close(errors["predicted"], torch.full((3,), 2**0.5), atol=1e-4, rtol=0)
+
+
+def test_the_flow_suite_reports_every_kind(world):
+    result = measure_flow(Bench(build(), world, QUICK), lambda *_: None)
+    kinds = {"camera", "objects", "real"}
+    assert {s.name for s in result.scores} == {f"{k}_{n}" for k in kinds for n in ("read", "predicted", "zero")}
+    assert all(s.mean >= 0 for s in result.scores)

@@ -10,7 +10,6 @@ from lawm_core.worlds.clips import open_world
 from lawm_core.worlds.tracks import TwinConfig
 from lawm_core.worlds.twins import TwinWorld
 
-pytest.importorskip("cv2")
 GRID = 16
 
 
@@ -66,3 +65,11 @@ def test_a_cache_without_flow_says_what_is_missing(tmp_path):
     world = open_world(tmp_path, tmp_path / "cache", "train", 6.0, 32)
     with pytest.raises(ValueError, match="no flow is stored"):
         world.draw_with_motion(1, 3, torch.Generator(), GRID)
+
+
+def test_without_opencv_the_message_says_how_to_get_it(world, tmp_path, monkeypatch):
+    from lawm_core.worlds import teacher_flow
+
+    monkeypatch.setattr(teacher_flow, "find_spec", lambda _name: None)
+    with pytest.raises(ValueError, match="pip install"):
+        teacher_flow.build_flow(tmp_path)
