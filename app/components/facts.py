@@ -32,8 +32,7 @@ def used_sentences(view: View) -> list[str]:
         f"Actions: {view.shown.frames} frames at {rate:g} per second from {source.start_seconds:.1f} s of "
         f"{source.name}{short}.",
         f"First frame: {target.name} at {target.start_seconds:.1f} s. Every later frame is predicted.",
-        f"Family {result.family}, capacity {result.capacity:.2f}. "
-        f"The model sees and draws {side} × {side} pixels; the page enlarges them.",
+        f"Family {result.family}, capacity {result.capacity:.2f}. The model draws {side} × {side} pixels.",
     ]
 
 
@@ -41,7 +40,8 @@ def score_lines(view: View) -> list[dict]:
     """Each score with a name, a figure and one line that says how to read it."""
     scores = view.result.scores
     gain, effect, cycle = scores["prediction_gain"], scores["action_effect"], scores["cycle_ratio"]
-    return [
+    carried = scores.get("carried_share")
+    lines = [
         {
             "name": "Source explained",
             "figure": "–" if is_still(view) else percent(gain),
@@ -61,6 +61,16 @@ def score_lines(view: View) -> list[dict]:
             "originals. 1 means nothing was lost on the way.",
         },
     ]
+    if carried is not None:
+        lines.append(
+            {
+                "name": "Carried over",
+                "figure": percent(carried),
+                "text": "Share of the transfer's pixels that are taken from the target's first frame and moved. The "
+                "rest is generated.",
+            }
+        )
+    return lines
 
 
 def percent(fraction: float) -> str:

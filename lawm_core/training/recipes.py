@@ -159,7 +159,7 @@ def nano256() -> Recipe:
     """Sees 128 px as 64 tokens a frame, draws 256 px: trains on two cores."""
     plain = OptimizerConfig(adam_rate=2e-3, weight_decay=0.01)
     scenes = TwinConfig(frame_size=128, object_share=0.9, pan=0.08, move=0.08)
-    pairs = BatchConfig(clips=16, lanes=4, frames=6, across=0.35, twins=scenes, motion_grid=32, figure_share=0.3)
+    pairs = BatchConfig(clips=12, lanes=4, frames=6, across=0.35, twins=scenes, motion_grid=32, figure_share=0.3)
     parts = FamilyConfig(inverse_dynamics=FlowInverseDynamicsConfig(), world_model=FlowWorldModelConfig())
     first = TrainerConfig(steps=1600, optimizer=OptimizerConfig(muon_rate=0.012, adam_rate=8e-4))
     rest = TrainerConfig(steps=600, optimizer=OptimizerConfig(muon_rate=0.008, adam_rate=6e-4))

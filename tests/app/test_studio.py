@@ -274,6 +274,14 @@ def test_a_careful_reader_is_warned(desk, folder):
     assert any("takes on" in said for said in desk.warnings(dataclasses.replace(view, result=leaky, source=source)))
 
 
+def test_the_carried_share_is_told_where_a_model_carries(desk, folder):
+    view = desk.transfer(*pair(folder))
+    assert len(facts.score_lines(view)) == 3
+    scores = view.result.scores | {"carried_share": 0.87}
+    carrying = dataclasses.replace(view, result=dataclasses.replace(view.result, scores=scores))
+    assert facts.score_lines(carrying)[-1]["figure"] == "87 %"
+
+
 def test_lent_clips_join_the_gallery_where_they_are_and_can_be_decoded(
     tiny_model, folder, tmp_path, caplog, monkeypatch
 ):
