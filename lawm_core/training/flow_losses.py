@@ -15,6 +15,7 @@ from lawm_core.models.flow_world_model import Prediction
 from lawm_core.models.picture_decoder import Reference
 from lawm_core.shares import even_rows, row_numbers, share
 from lawm_core.training.batches import Pairs
+from lawm_core.training.features import Features, see
 from lawm_core.training.losses import Objective, add_noise, structural_loss
 from lawm_core.worlds.true_motion import Motion
 
@@ -86,34 +87,33 @@ class FlowActionObjective(Objective):
     def trained(self) -> nn.Module:
         return self.family
 
-    def losses(self, pairs: Pairs, progress: float) -> dict[str, Tensor]:
+    def losses(self, pairs: Pairs | Features, progress: float) -> dict[str, Tensor]:
         """`error`, of states; `cost`, of actions; `copying`, the error over that of copying; `flow`, `visibility`,
         `generated` and `cycle`, before their weights.
         """
-        config, frames = self.config, pairs.target_BTCHW.shape[1]
+        config, seen = self.config, see(self.model, pairs)
+        frames = seen.target_BTND.shape[1]
         single = torch.rand(()).item() < config.single_share or frames < 3
         if single:
             frames = int(torch.randint(2, frames + 1, ()).item())
         context = 1 if single else int(torch.randint(2, frames, ()).item())
-        source_BTCHW, target_BTCHW = pairs.source_BTCHW[:, :frames], pairs.target_BTCHW[:, :frames]
-        with torch.no_grad():
-            both_BTND = self.model.encoder.eval()(torch.cat((source_BTCHW, target_BTCHW))).float()
-        source_BTND, target_BTND = both_BTND.chunk(2)
+        seen = seen.first(frames)
+        source_BTND, target_BTND = seen.source_BTND, seen.target_BTND
         capacity_B = self.draw_capacity(len(target_BTND), target_BTND.device)
-        inferred = self.model.infer(source_BTND, capacity_B, config.family)
+        inferred = self.family.infer(source_BTND, capacity_B, seen.flow_BU2HW)
         predictions = self.family.world_model.rollout(target_BTND[:, :context], inferred.action_BUA, capacity_B)
         predicted_BUND = torch.cat([p.state_BFND for p in predictions], dim=1).float()
         error = (predicted_BUND - target_BTND[:, 1:]).abs().mean()
         known_BTND = target_BTND[:, :1] if context == 1 else target_BTND[:, :-1]
         cost = inferred.cost_BU.mean() * min(1.0, 0.02 + progress / config.warm_up)
-        flow, visibility = motion_losses(predictions, pairs.motion)
+        flow, visibility = motion_losses(predictions, seen.motion)
         losses = {
             "error": error,
             "cost": cost,
             "copying": error / (known_BTND - target_BTND[:, 1:]).abs().mean(),
             "flow": flow,
             "visibility": visibility,
-            "generated": generated_loss(predictions, target_BTND[:, 1:], pairs.motion),
+            "generated": generated_loss(predictions, target_BTND[:, 1:], seen.motion),
             "cycle": self.there_and_back(source_BTND, target_BTND, predicted_BUND, capacity_B),
         }
         weighted = sum(getattr(config, name) * losses[name] for name in ("flow", "visibility", "generated", "cycle"))

@@ -54,13 +54,15 @@ from lawm_core.worlds.tracks import TwinConfig
 class StageRecipe:
     """One stage: what it sees, how long and how fast, and how its objective is built on a model.
 
-    start: done to the model before the first step of a run that is not resumed.
+    start: done to the model before the first step of a run that is not resumed. feature_batches: for stages on a frozen
+    encoder, how many batches are computed once, kept beside the run and repeated; 0 draws every batch anew.
     """
 
     batch: BatchConfig
     trainer: TrainerConfig
     objective: Callable[[LatentActionModel], Objective]
     start: Callable[[LatentActionModel], None] | None = None
+    feature_batches: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,12 +172,14 @@ def nano256() -> Recipe:
             trainer=rest if i else first,
             objective=lambda model, name=name: FlowActionObjective(model, FlowActionConfig(family=name)),
             start=follow_first(name) if i else None,
+            feature_batches=200,
         )
         for i, name in enumerate(limits)
     }
     samplers = {
         f"sampler-{name}": StageRecipe(
-            batch=replace(pairs, motion_grid=0),
+            batch=pairs,
+            feature_batches=200,
             trainer=TrainerConfig(steps=800, optimizer=OptimizerConfig(adam_rate=1e-3, weight_decay=0.01)),
             objective=lambda model, name=name: SamplerObjective(model, SamplerObjectiveConfig(family=name)),
         )

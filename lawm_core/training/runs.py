@@ -13,6 +13,7 @@ from lawm_core.checkpoint import load_model, save_model
 from lawm_core.model import LatentActionModel
 from lawm_core.runtime import first_rank_first, pick_device, ranks
 from lawm_core.training.batches import PairSource
+from lawm_core.training.features import FeatureSource
 from lawm_core.training.recipes import Recipe, find_recipe
 from lawm_core.training.trainer import ExecutionConfig, Trainer
 from lawm_core.worlds.clips import ClipWorld, open_world
@@ -78,6 +79,8 @@ class TrainingRun:
         model = self._open_model()
         world = self.world.resized(plan.batch.twins.frame_size) if isinstance(self.world, ClipWorld) else self.world
         source = PairSource(plan.batch, world, self.device, config.seed)
+        if plan.feature_batches:
+            source = FeatureSource(source, model, self.out, plan.feature_batches)
         if plan.start:
             plan.start(model)
         trainer = Trainer(plan.objective(model), source, config, self.out / stage)
