@@ -187,7 +187,7 @@ class FlowWorldModel(nn.Module):
             if index == self.config.motion_depth:
                 flow_X2HW, logit_X1HW, moved_XCHW = self.predict_motion(state_BFND, x_BXD, terms)
                 carry = carry or Carry.start(batch * frames, self.grid, state_BFND.device)
-                carry = carry.step(flow_X2HW, logit_X1HW.sigmoid())
+                carry = carry.step(flow_X2HW, visibility(logit_X1HW))
                 reference_BFND = state_BFND if reference_BND is None else reference_BND[:, None]
                 carried_XCHW = resample(self._cells(reference_BFND), carry.flow_X2HW)
                 # Pixel errors must not choose what counts as visible: they would hedge wrong motion with blur.
@@ -270,6 +270,15 @@ class FlowWorldModel(nn.Module):
         room = min(self.config.window, past.kept_frames(tokens) + steps) * tokens
         layers = past.layers or (None,) * self.config.depth
         return KeyValueCache(tuple(RollingPast(room, layer) for layer in layers), past.frames)
+
+
+def visibility(logit: Tensor) -> Tensor:
+    """Probabilities as shares to compose: above three quarters everything is visible, below a quarter nothing.
+
+    Probabilities of neighbouring steps are not independent. Their product would hide a place that is probably visible
+    at each of many steps.
+    """
+    return (logit.sigmoid() * 2 - 0.5).clamp(0, 1)
 
 
 def last_carry(carry: Carry, frames: int) -> Carry:

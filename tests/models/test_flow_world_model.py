@@ -8,7 +8,7 @@ import torch
 from lawm_core.model import LatentActionModel, join_predictions
 from lawm_core.models.cache import KeyValueCache
 from lawm_core.models.flow_reader import FlowReaderConfig
-from lawm_core.models.flow_world_model import FlowWorldModelConfig
+from lawm_core.models.flow_world_model import FlowWorldModelConfig, visibility
 from lawm_core.models.inverse_dynamics import FlowInverseDynamicsConfig
 from lawm_core.models.picture_decoder import PictureDecoderConfig
 from tests.conftest import TINY_BLOCK, shake, tiny_config
@@ -140,3 +140,9 @@ def test_pixel_errors_do_not_move_visibility():
     (predicted.state_BFND - state).abs().mean().backward()
     head = world_model.local_motion[-1].weight.grad
     assert head[2].abs().max() == 0 and head[:2].abs().max() > 0
+
+
+def test_what_is_probably_visible_stays_visible_over_many_steps():
+    logit = torch.tensor([-9.0, -1.2, 0.0, 1.2, 9.0])
+    assert torch.equal(visibility(logit)[[0, 1, 3, 4]], torch.tensor([0.0, 0.0, 1.0, 1.0]))
+    assert visibility(logit)[2] == 0.5
