@@ -10,8 +10,8 @@ SLOW_PART ?=
 app: .venv/.app ## serve the page at http://127.0.0.1:7860
 	$(BIN)/python -m app
 
-test: .venv/.dev chromium egl ## the tests that are not slow, browser tests included, in three processes, which often wait for a browser: some minutes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 3
+test: .venv/.dev chromium egl ## the tests that are not slow, browser tests included, in two processes: some minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2
 
 test-all: test ## then the slow ones, which start processes of their own; SLOW_PART=1/3 runs a third of them
 	$(BIN)/python -m pytest -m slow $(if $(SLOW_PART),--slow-part $(SLOW_PART))

@@ -99,7 +99,11 @@ def recipe(text: str) -> str:
 
 def suites(text: str) -> str:
     """Names of evaluation suites, separated by commas, or all."""
-    known = [name for table in ("SUITES", "ROBOT_SUITES") for name in registered("lawm_core.evaluation.suites", table)]
+    known = [
+        name
+        for table in ("SUITES", "FLOW_SUITES", "ROBOT_SUITES")
+        for name in registered("lawm_core.evaluation.suites", table)
+    ]
     for name in text.split(",") if text != "all" else ():
         one_of("suite", name, known)
     return text

@@ -77,18 +77,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log):
     return ByGroup(config, log)
 
 
-# The files that take about half of the time of all that visit the app.
-FIRST_APP = ("test_transfer_page.py", "test_map_page.py", "test_site.py")
-
-
 def name_group(node_id: str) -> str:
-    """Return which tests run in the same worker: those of one file, and half of those that visit the app, because each
-    worker that visits it starts one.
-    """
+    """Return which tests run in the same worker: all that visit the app, and otherwise those of one file."""
     path = node_id.partition("::")[0]
-    if not path.startswith(("tests/browser/", "tests/trust/")):
-        return path
-    return "first app" if path.endswith(FIRST_APP) else "second app"
+    return "app" if path.startswith(("tests/browser/", "tests/trust/")) else path
 
 
 @pytest.fixture(scope="session")

@@ -230,7 +230,7 @@ EARLY = [
     (
         "train lam --out r --recipe gone",
         2,
-        "recipe must be one of nano, lite, large, nano_masked, nano_mixed, got 'gone'.",
+        "recipe must be one of nano, nano256, lite, large, nano_masked, nano_mixed, got 'gone'.",
     ),
     ("train lam --out r --data gone", 2, "gone: no such folder."),
     ("train lam --out r --robot-video gone", 2, "gone: no such folder."),
@@ -256,7 +256,7 @@ EARLY = [
     ("evaluate --data here --baselines gone", 2, "gone: no such folder."),
     ("evaluate --data here --model gone", 4, "'gone' is neither a folder"),
     ("evaluate --data here --family noisy,vivid", 2, "'vivid'"),
-    ("evaluate --data here --suite idm,shoes", 2, "suite must be one of idm, leakage"),
+    ("evaluate --data here --suite idm,shoes", 2, "suite must be one of idm, pictures, leakage"),
     ("evaluate --data here --plan-samples 0", 2, "must be at least 1, got 0."),
 ]
 # Runs each line of EARLY where nothing heavy can be imported; prints exit codes and what was said.

@@ -1,6 +1,7 @@
 """Turns in the queue: who came often waits, who came once does not, and nobody fills it alone."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import gradio as gr
@@ -26,7 +27,9 @@ def queue() -> FairQueue:
 def send(queue: FairQueue, address: str, session: str) -> tuple:
     """One request."""
     body = SimpleNamespace(fn_index=0, session_hash=session, event_id=None, request=None, batched=False, data=[])
-    return asyncio.run(queue.push(body, request(address), None))
+    # In a thread of its own: browser tests before this one may have left an event loop running here.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, queue.push(body, request(address), None)).result()
 
 
 def order(queue: FairQueue) -> list[str]:
