@@ -193,6 +193,29 @@ def fill(model: LatentActionModel, shards: Sequence[Path]) -> None:
     assert not any(x.is_meta for x in (*model.parameters(), *model.buffers())), "a table was not computed"
 
 
+FRONT_END = ("encoder", "flow_reader")  # what every family of a model trains on, frozen
+
+
+def load_front_end(model: LatentActionModel, folder: str | Path) -> None:
+    """Give a model the encoder and the flow reader whose weights lie in a folder, so that families can train at once.
+
+    Raises CheckpointError where they are missing, damaged or of other shapes.
+    """
+    folder = Path(folder)
+    wanted = {name: tensor for name, tensor in model.state_dict().items() if name.partition(".")[0] in FRONT_END}
+    found: dict[str, torch.Tensor] = {}
+    for shard in list_shards(folder):
+        try:
+            with safe_open(shard, framework="pt") as tensors:
+                found |= {name: tensors.get_tensor(name) for name in tensors.keys() if name in wanted}
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{shard.name} cannot be read: {error}.") from None
+    for name, tensor in wanted.items():
+        if name not in found or found[name].shape != tensor.shape or not all_finite(found[name].float()):
+            raise CheckpointError(f"{folder.name} holds no {name} of shape {tuple(tensor.shape)} with finite numbers.")
+    model.load_state_dict({name: found[name].to(wanted[name].dtype) for name in wanted}, strict=False)
+
+
 def read_weights(shard: Path, wanted: Mapping[str, torch.dtype]) -> dict[str, torch.Tensor]:
     """Return a shard's tensors by name, in the dtypes that the model wants. CheckpointError if any is not finite."""
     weights = {}

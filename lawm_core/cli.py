@@ -171,6 +171,11 @@ def add_training(command: Command) -> None:
     three.add_argument("--labels", type=Path, help="for both: its episodes, a LeRobotDataset v3.0 folder")
     three.add_argument("--recipe", type=recipe, default="nano", help="nano, lite or large")
     three.add_argument(
+        "--front-end",
+        type=Path,
+        help="folder whose encoder and flow reader a fresh model takes over",
+    )
+    three.add_argument(
         "--backbone", help="for large: a folder with V-JEPA 2 in transformers' form, or its name on the Hub"
     )
     three.add_argument("--data", type=Path, help="folder of videos or shards (without one: twins alone)")

@@ -1,13 +1,18 @@
 """Features that are kept are those that are computed, and stages learn from them as from frames."""
 
+import pytest
 import torch
 
+from lawm_core.checkpoint import load_front_end, save_model
+from lawm_core.contracts import CheckpointError
+from lawm_core.model import LatentActionModel
 from lawm_core.shares import Share
 from lawm_core.training.batches import BatchConfig, PairSource
 from lawm_core.training.features import FeatureSource, see
 from lawm_core.training.flow_losses import FlowActionConfig, FlowActionObjective
 from lawm_core.worlds.tracks import TwinConfig
-from tests.models.test_flow_world_model import build
+from tests.conftest import tiny_config
+from tests.models.test_flow_world_model import build, tiny_flow_config
 
 BATCH = BatchConfig(
     clips=4, lanes=2, frames=3, twin_share=1.0, motion_grid=8, figure_share=0.5, twins=TwinConfig(frame_size=32)
@@ -70,3 +75,21 @@ def test_a_stage_learns_from_features_as_from_frames(tmp_path):
         torch.manual_seed(0)
         losses.append(objective.losses(batch, 0.5)["loss"])
     torch.testing.assert_close(*losses, atol=1e-2, rtol=1e-2)
+
+
+def test_a_fresh_model_takes_over_a_front_end(tmp_path):
+    trained, fresh = build(), LatentActionModel(tiny_flow_config())
+    save_model(trained, tmp_path, half=True)
+    before = fresh.member("noisy").world_model.place_ND.clone()
+    load_front_end(fresh, tmp_path)
+    for name, tensor in trained.encoder.state_dict().items():
+        torch.testing.assert_close(fresh.encoder.state_dict()[name], tensor, atol=1e-3, rtol=1e-3)
+    for name, tensor in trained.flow_reader.state_dict().items():
+        torch.testing.assert_close(fresh.flow_reader.state_dict()[name], tensor, atol=1e-3, rtol=1e-3)
+    assert torch.equal(fresh.member("noisy").world_model.place_ND, before)
+
+
+def test_a_front_end_of_another_size_is_refused(tmp_path):
+    save_model(LatentActionModel(tiny_config()), tmp_path)
+    with pytest.raises(CheckpointError, match="holds no"):
+        load_front_end(build(), tmp_path)

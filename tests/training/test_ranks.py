@@ -56,7 +56,7 @@ STAGES = {
 def build(folder: Path, stage: str, parallel: str = "ddp", **how: object) -> tuple[Trainer, LatentActionModel]:
     torch.manual_seed(0)
     model = LatentActionModel(tiny_config(families=FAMILIES))
-    source = PairSource(BATCH, None, torch.device("cpu"), seed=0)
+    source = PairSource(BATCH, None, torch.device("cpu"), seed=1)
     execution = ExecutionConfig(**{"precision": "float32"} | how, parallel=parallel)
     config = TrainerConfig(steps=STEPS, optimizer=CALM, execution=execution)
     return Trainer(STAGES[stage](model), source, config, folder), model
