@@ -357,8 +357,8 @@ def run_evaluate(options: argparse.Namespace) -> None:
         config = dataclasses.replace(config, families=tuple(options.family.split(",")))
     asked = {"plan_samples": options.plan_samples, "plan_iterations": options.plan_iterations}
     config = dataclasses.replace(config, **{name: count for name, count in asked.items() if count is not None})
-    asked_names = suites_for(options.labels) if options.suite == "all" else options.suite.split(",")
-    size = max(model.picture_size, PICTURE_SIZE if "pictures" in asked_names else 0)
+    with_pictures = options.suite == "all" or "pictures" in options.suite.split(",")
+    size = max(model.picture_size, PICTURE_SIZE if with_pictures else 0)
     world = open_world(
         options.data, options.cache, options.split, model.frames_per_second, model.frame_size, picture_size=size
     )

@@ -9,6 +9,7 @@ from functools import lru_cache
 import torch
 from torch import Generator, Tensor
 
+from lawm_core.contracts import Rollout
 from lawm_core.model import LatentActionModel
 from lawm_core.worlds.clips import ClipWorld
 from lawm_core.worlds.episodes import EpisodeWorld
@@ -139,14 +140,28 @@ class Bench:
 
     def roll(self, first_B1ND: Tensor, action_BUA: Tensor, setting: Setting) -> Tensor:
         """The states that follow one state under the actions, future_BUND."""
-        parts = zip(first_B1ND.split(16), action_BUA.split(16), strict=True)
-        return torch.cat([self.model.rollout(s, a, **setting.arguments()).state_BUND for s, a in parts])
+        return self.rollout(first_B1ND, action_BUA, setting).state_BUND
 
-    def show(self, frame_BTCHW: Tensor, first_B1ND: Tensor, action_BUA: Tensor, setting: Setting) -> Tensor:
-        """The frames of a rollout from one state and its picture, the first of frame_BTCHW: frame_BUCHW."""
-        parts = zip(frame_BTCHW[:, 0].split(8), first_B1ND.split(8), action_BUA.split(8), strict=True)
-        shown = [self.model.render(self.model.rollout(s, a, **setting.arguments()), picture) for picture, s, a in parts]
-        return torch.cat(shown)
+    def rollout(self, first_B1ND: Tensor, action_BUA: Tensor, setting: Setting) -> Rollout:
+        """As `roll`, with what is needed to draw the frames."""
+        parts = zip(first_B1ND.split(16), action_BUA.split(16), strict=True)
+        return join_rollouts([self.model.rollout(s, a, **setting.arguments()) for s, a in parts])
+
+    def show(self, frame_BTCHW: Tensor, rollout: Rollout) -> Tensor:
+        """The frames of a rollout, frame_BUCHW; the clips' first frames are the pictures of its start."""
+        few = (slice(first, first + 8) for first in range(0, len(frame_BTCHW), 8))
+        return torch.cat([self.model.render(pick_clips(rollout, some), frame_BTCHW[some, 0]) for some in few])
+
+
+def join_rollouts(parts: list[Rollout]) -> Rollout:
+    """The rollouts of several batches as one."""
+    fields = {name: [getattr(part, name) for part in parts] for name in vars(parts[0])}
+    return Rollout(**{name: None if tensors[0] is None else torch.cat(tensors) for name, tensors in fields.items()})
+
+
+def pick_clips(rollout: Rollout, some: slice) -> Rollout:
+    """The rollout of some of the clips."""
+    return Rollout(**{name: None if tensor is None else tensor[some] for name, tensor in vars(rollout).items()})
 
 
 def state_error(state_BUND: Tensor, true_BUND: Tensor) -> Tensor:

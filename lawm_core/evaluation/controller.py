@@ -8,10 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lawm_core.evaluation.bench import Bench, Setting, state_error
+from lawm_core.contracts import Rollout
+from lawm_core.evaluation.bench import Bench, Setting, join_rollouts, pick_clips, state_error
 from lawm_core.evaluation.scores import Progress, Score, SuiteResult, mean_score, ratio_score
 from lawm_core.models.controller import ACTION_ONLY
-from lawm_core.planning.present import Present
 from lawm_core.worlds.episodes import Labelled
 
 
@@ -33,42 +33,41 @@ def measure_controller(bench: Bench, progress: Progress) -> SuiteResult:
         for i, setting in enumerate(settings):
             done = (r + i / len(settings)) / len(bench.labelled)
             progress(done, f"{robot}, {setting.family} at {setting.capacity}")
-            scores += score_controllers(bench, robot, pieces, state_BTND, setting)
+            told, driven = score_controllers(bench, robot, pieces, state_BTND, setting)
+            scores += told
             if setting.capacity == bench.config.capacities[-1]:
                 real_1TCHW = pieces.frame_BTCHW[:1].to(bench.model.device)
-                known_1UK = pieces.action_BUK[:1].to(state_BTND)
-                rollout = start(bench, state_BTND[:1, :1], robot, setting).roll(known_1UK)
-                driven_1TCHW = torch.cat((real_1TCHW[:, :1], bench.model.render(rollout, real_1TCHW[:, 0])), dim=1)
+                shown_1UCHW = bench.show(real_1TCHW, pick_clips(driven, slice(1)))
+                driven_1TCHW = torch.cat((real_1TCHW[:, :1], shown_1UCHW), dim=1)
                 title = f"{robot}, {setting.family}: as it went, and under its known actions"
                 pictures[title] = torch.cat((real_1TCHW, driven_1TCHW))
     return SuiteResult(scores=scores, pictures=pictures)
 
 
-def score_controllers(bench: Bench, robot: str, pieces: Labelled, state_BTND: Tensor, setting: Setting) -> list[Score]:
-    """The scores of one robot at one setting."""
+def score_controllers(
+    bench: Bench, robot: str, pieces: Labelled, state_BTND: Tensor, setting: Setting
+) -> tuple[list[Score], Rollout]:
+    """The scores of one robot at one setting, and where its known actions lead."""
     first_B1ND, true_BUND = state_BTND[:, :1], state_BTND[:, 1:]
     inferred_BUND = bench.roll(first_B1ND, bench.infer(state_BTND, setting), setting)
     idm_B, still_B = state_error(inferred_BUND, true_BUND), state_error(first_B1ND, true_BUND)
     gone_B = state_error(inferred_BUND, first_B1ND)
     where = setting.where()
     out = [mean_score(f"{robot}_idm", idm_B, **where), ratio_score(f"{robot}_still", idm_B, still_B, **where)]
+    driven: dict[str, Rollout] = {}
     for kind in ("", ACTION_ONLY):
         if robot + kind not in bench.model.controllers:
             continue
-        driven_BUND = drive(bench, first_B1ND, pieces.action_BUK.to(first_B1ND), robot + kind, setting)
-        known_B, name = state_error(driven_BUND, true_BUND), f"{robot}{kind}"
+        driven[kind] = drive(bench, first_B1ND, pieces.action_BUK.to(first_B1ND), robot + kind, setting)
+        known_B, name = state_error(driven[kind].state_BUND, true_BUND), f"{robot}{kind}"
         out.append(mean_score(f"{name}_controller", known_B, **where))
         out.append(ratio_score(f"{name}_ratio", known_B, idm_B, **where))
-        out.append(ratio_score(f"{name}_moved", state_error(driven_BUND, first_B1ND), gone_B, **where))
-    return out
+        out.append(ratio_score(f"{name}_moved", state_error(driven[kind].state_BUND, first_B1ND), gone_B, **where))
+    return out, driven[""]
 
 
-def drive(bench: Bench, first_B1ND: Tensor, known_BUK: Tensor, robot: str, setting: Setting) -> Tensor:
-    """The states that follow one state under known actions, each told in the state it meets: future_BUND."""
+def drive(bench: Bench, first_B1ND: Tensor, known_BUK: Tensor, robot: str, setting: Setting) -> Rollout:
+    """Where one state leads under known actions, each met in the state before it."""
     parts = zip(first_B1ND.split(16), known_BUK.split(16), strict=True)
-    return torch.cat([start(bench, state_B1ND, robot, setting).follow(known) for state_B1ND, known in parts])
-
-
-def start(bench: Bench, state_B1ND: Tensor, robot: str, setting: Setting) -> Present:
-    """The moment of these states, to be driven by a robot's known actions."""
-    return bench.model.begin(state_B1ND, robot=robot, precision="float32", **setting.arguments())
+    begin = lambda state_B1ND: bench.model.begin(state_B1ND, robot=robot, precision="float32", **setting.arguments())
+    return join_rollouts([begin(state_B1ND).roll(known) for state_B1ND, known in parts])

@@ -20,24 +20,22 @@ from lawm_core.worlds.true_motion import Motion, true_motion
 from lawm_core.worlds.twins import TwinWorld
 
 GRID = 64  # places a side at which flows are compared
-CLIPS = 64  # synthetic scenes of each kind
-BATCH = 8
+BATCH = 8  # synthetic scenes that are rendered together
 
 
 @torch.inference_mode()
 def measure_flow(bench: Bench, progress: Progress) -> SuiteResult:
-    """For each kind of scene (camera, objects, figures, real): `KIND_read`, mean end-point error of the flow read from
+    """For each kind of scene (camera, objects, real): `KIND_read`, mean end-point error of the flow read from
     two frames, in pixels of the model's frames; `KIND_predicted`, of the flow that the world model predicts from the
     first frame and the inferred action; `KIND_zero`, of no motion at all. Where places are hidden nothing is compared.
     """
     if bench.model.flow_reader is None:
         raise ValueError(f"the suite 'flow' measures models that read optical flow; {bench.model.name} does not.")
     scores: list[Score] = []
-    kinds = twin_kinds(bench.model.frame_size)
+    kinds, stills_SCHW, clips = twin_kinds(bench.model.frame_size), bench.stills(), bench.config.twins
     for k, (kind, config) in enumerate(kinds.items()):
         generator = Generator().manual_seed(bench.config.seed)
-        world, clips = TwinWorld(config, bench.stills()), min(CLIPS, bench.config.twins)
-        errors = []
+        world, errors = TwinWorld(config, stills_SCHW), []
         for first in range(0, clips, BATCH):
             progress((k + first / clips) / (len(kinds) + 1), kind)
             track = world.draw_track(min(BATCH, clips - first), 2, generator)

@@ -67,9 +67,8 @@ def unroll(bench: Bench, setting: Setting) -> tuple[list[Score], Tensor]:
     """Many steps from a single frame, and the pictures of them."""
     frame_BTCHW, state_BTND, names = bench.clips(bench.steps + 1)
     first_B1ND, true_BUND, true_BUCHW = state_BTND[:, :1], state_BTND[:, 1:], frame_BTCHW[:, 1:]
-    action_BUA = bench.infer(state_BTND, setting)
-    future_BUND = bench.roll(first_B1ND, action_BUA, setting)
-    shown_BUCHW = bench.show(frame_BTCHW, first_B1ND, action_BUA, setting)
+    rollout = bench.rollout(first_B1ND, bench.infer(state_BTND, setting), setting)
+    future_BUND, shown_BUCHW = rollout.state_BUND, bench.show(frame_BTCHW, rollout)
     measures_B = {
         "unrolled_error": state_error(future_BUND, true_BUND),
         "psnr": torch.stack([psnr(s, t).mean() for s, t in zip(shown_BUCHW, true_BUCHW, strict=True)]),

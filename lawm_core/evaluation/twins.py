@@ -67,7 +67,7 @@ def roll_twins(
     own_BUA, twin_BUA = bench.infer(target_BTND, setting), bench.infer(source_BTND, setting)
     first_B1ND = target_BTND[:, :1]
     return {
-        name: bench.show(target_BTCHW, first_B1ND, action_BUA, setting)
+        name: bench.show(target_BTCHW, bench.rollout(first_B1ND, action_BUA, setting))
         for name, action_BUA in (("oracle", own_BUA), ("transfer", twin_BUA), ("wrong", twin_BUA.roll(1, dims=0)))
     }
 

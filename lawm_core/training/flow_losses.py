@@ -30,11 +30,7 @@ def flow_error(flow_X2HW: Tensor, true_X2HW: Tensor, weight_X1HW: Tensor) -> Ten
 
 
 class FlowReaderObjective(Objective):
-    """The flow reader alone, on states of a frozen encoder: true flow of synthetic pairs, the teacher's on real clips.
-
-    The earlier frame of half of the clips is taken from the recoloured source, so that flow does not rely on colours
-    staying the same.
-    """
+    """The flow reader alone, on frozen states: true flow of synthetic pairs, the teacher's flow of real clips."""
 
     def __init__(self, model: LatentActionModel) -> None:
         self.model = model
@@ -218,6 +214,7 @@ class ReferencePictureObjective(Objective):
     @torch.no_grad()
     def roll_out(self, frame_BTCHW: Tensor) -> tuple[Rollout, Tensor]:
         """Rollouts from first frames under the clips' own actions, and the true states."""
+        self.model.encoder.eval()
         state_BTND = self.model.encode(frame_BTCHW).float()
         family = self.model.families[int(torch.randint(len(self.model.families), ()).item())]
         member = self.model.member(family).eval()

@@ -46,7 +46,9 @@ def test_flow_is_computed_once(world, monkeypatch):
     from lawm_core.worlds import teacher_flow
 
     monkeypatch.setattr(teacher_flow, "clip_flow", lambda *_: pytest.fail("computed again"))
-    teacher_flow.build_flow(world.footage.home)
+    path = world.footage.home / "flow.bin"
+    before = path.read_bytes()
+    assert teacher_flow.build_flow(world.footage.home) == path and path.read_bytes() == before
 
 
 def test_places_whose_flows_disagree_are_unknown():
