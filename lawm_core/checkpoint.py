@@ -202,26 +202,21 @@ def load_front_end(model: LatentActionModel, folder: str | Path) -> None:
     Raises CheckpointError where they are missing, damaged or of other shapes.
     """
     folder = Path(folder)
-    wanted = {name: tensor for name, tensor in model.state_dict().items() if name.partition(".")[0] in FRONT_END}
-    found: dict[str, torch.Tensor] = {}
-    for shard in list_shards(folder):
-        try:
-            with safe_open(shard, framework="pt") as tensors:
-                found |= {name: tensors.get_tensor(name) for name in tensors.keys() if name in wanted}
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{shard.name} cannot be read: {error}.") from None
-    for name, tensor in wanted.items():
-        if name not in found or found[name].shape != tensor.shape or not all_finite(found[name].float()):
-            raise CheckpointError(f"{folder.name} holds no {name} of shape {tuple(tensor.shape)} with finite numbers.")
-    model.load_state_dict({name: found[name].to(wanted[name].dtype) for name in wanted}, strict=False)
+    shapes = {n: t.shape for n, t in model.state_dict().items() if n.partition(".")[0] in FRONT_END}
+    wanted = {name: model.state_dict()[name].dtype for name in shapes}
+    found = {name: weight for shard in list_shards(folder) for name, weight in read_weights(shard, wanted).items()}
+    for name, shape in shapes.items():
+        if name not in found or found[name].shape != shape:
+            raise CheckpointError(f"{folder.name} holds no {name} of shape {tuple(shape)}.")
+    model.load_state_dict(found, strict=False)
 
 
 def read_weights(shard: Path, wanted: Mapping[str, torch.dtype]) -> dict[str, torch.Tensor]:
-    """Return a shard's tensors by name, in the dtypes that the model wants. CheckpointError if any is not finite."""
+    """Return the wanted tensors of a shard, by name and in these dtypes. CheckpointError if any is not finite."""
     weights = {}
     try:
         with safe_open(shard, framework="pt") as tensors:
-            for name in tensors.keys():
+            for name in filter(wanted.__contains__, tensors.keys()):
                 weights[name] = tensors.get_tensor(name).to(wanted[name], copy=True)
                 if not all_finite(weights[name]):
                     raise CheckpointError(f"{shard.name}: {name} holds numbers that are not finite.")

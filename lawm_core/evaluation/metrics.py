@@ -61,14 +61,17 @@ def pixel_error(frame_BTCHW: Tensor, true_BTCHW: Tensor) -> Tensor:
     return (frame_BTCHW - true_BTCHW).abs().mean(dim=(2, 3, 4))
 
 
-def edges_kept(frame_BTCHW: Tensor, true_BTCHW: Tensor, pooled: bool = True) -> Tensor:
-    """How much of the true edges is there, in place: 1 is perfect, 0 is grey or misplaced. One number for the batch.
+def edges_kept(frame_BTCHW: Tensor, true_BTCHW: Tensor) -> Tensor:
+    """`edge_agreement` on frames averaged by two. One number for the batch."""
+    return edge_agreement(*(F.avg_pool2d(x.flatten(0, 1), 2) for x in (frame_BTCHW, true_BTCHW)))
 
-    Sum of (predicted gradient x true gradient) over the sum of (true gradient squared). pooled: on frames averaged by
-    two; otherwise on frames as they are, which may lack the axis of time.
+
+def edge_agreement(frame_XCHW: Tensor, true_XCHW: Tensor) -> Tensor:
+    """How much of the true edges is there, in place: 1 is perfect, 0 is grey or misplaced.
+
+    Sum of (predicted gradient x true gradient) over the sum of (true gradient squared).
     """
-    pair = (frame_BTCHW, true_BTCHW)
-    predicted, true = (image_gradients(F.avg_pool2d(x.flatten(0, 1), 2) if pooled else x) for x in pair)
+    predicted, true = (image_gradients(x) for x in (frame_XCHW, true_XCHW))
     product = sum((p * t).sum() for p, t in zip(predicted, true, strict=True))
     return product / sum(t.square().sum() for t in true).clamp_min(1e-12)
 
@@ -76,7 +79,7 @@ def edges_kept(frame_BTCHW: Tensor, true_BTCHW: Tensor, pooled: bool = True) -> 
 def sharpness(frame_XCHW: Tensor, true_XCHW: Tensor) -> Tensor:
     """Sum of absolute gradients over that of the true frames: 1 is as sharp, less is blurred, more is invented detail.
 
-    It does not ask where the edges are; `edges_kept` does.
+    It does not ask where the edges are; `edge_agreement` does.
     """
     predicted, true = (sum(g.abs().sum() for g in image_gradients(x)) for x in (frame_XCHW, true_XCHW))
     return predicted / true.clamp_min(1e-12)

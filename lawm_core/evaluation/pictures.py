@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lawm_core.evaluation.bench import Bench, Setting
-from lawm_core.evaluation.metrics import edges_kept, psnr, sharpness, ssim
+from lawm_core.evaluation.metrics import edge_agreement, psnr, sharpness, ssim
 from lawm_core.evaluation.scores import Progress, SuiteResult, mean_score
 from lawm_core.models.flow import resample
 
@@ -33,8 +33,8 @@ def at_size(frame_XCHW: Tensor, size: int) -> Tensor:
 
 MEASURES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # of one picture each, (1, C, H, W) at PICTURE_SIZE
     "sharpness": sharpness,
-    "edges64": lambda p, t: edges_kept(at_size(p, EDGE_SIZE), at_size(t, EDGE_SIZE), pooled=False),
-    "edges256": lambda p, t: edges_kept(p, t, pooled=False),
+    "edges64": lambda p, t: edge_agreement(at_size(p, EDGE_SIZE), at_size(t, EDGE_SIZE)),
+    "edges256": edge_agreement,
     "l1": lambda p, t: (p - t).abs().mean(),
     "psnr": lambda p, t: psnr(p, t)[0],
     "ssim": lambda p, t: ssim(p[None], t[None])[0],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -27,10 +28,18 @@ class DecoderConfig:
     window: int = 8  # frames a token may look back, its own included
 
 
-class FrameDecoder(nn.Module):
-    """state_BTND to frame_BTCHW; a frame is drawn from its own state and, through attention, the states before it."""
+class ContextConfig(Protocol):
+    """Sizes that every decoder has."""
 
-    def __init__(self, config: DecoderConfig, encoder: FrameGeometry) -> None:
+    block: BlockConfig
+    depth: int
+    window: int
+
+
+class ContextDecoder(nn.Module):
+    """The part of a decoder in which tokens see each other and the frames before them."""
+
+    def __init__(self, config: ContextConfig, encoder: FrameGeometry) -> None:
         super().__init__()
         self.config, self.encoder_config = config, encoder
         self.embed = nn.Linear(encoder.width, config.block.width)
@@ -38,14 +47,6 @@ class FrameDecoder(nn.Module):
         self.unembed = nn.Linear(config.block.width, encoder.width)
         nn.init.zeros_(self.unembed.weight)
         nn.init.zeros_(self.unembed.bias)
-        self.stem = nn.Conv2d(2 * encoder.cell_channels, config.channels, 3, padding=1, padding_mode="replicate")
-        self.body = nn.Sequential(*(ResidualConv(config.channels) for _ in range(config.conv_depth)))
-        self.head = nn.Conv2d(config.channels, 3 * encoder.cell_pixels**2, 3, padding=1, padding_mode="replicate")
-
-        # Detail starts at nothing over a smooth picture: flat regions are then flat from the first step on.
-        self.smooth = nn.Conv2d(2 * encoder.cell_channels, 3, 1)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
 
     def context(self, state_BTND: Tensor) -> Tensor:
         """What the tokens of this frame and earlier ones have to say about each token, state_BTND to (B, T, N, D)."""
@@ -55,6 +56,21 @@ class FrameDecoder(nn.Module):
         for block in self.blocks:
             x_BXD, _ = block(x_BXD, rotary, frames, self.config.window)
         return rearrange(self.unembed(x_BXD), "b (t n) d -> b t n d", b=batch, t=frames)
+
+
+class FrameDecoder(ContextDecoder):
+    """state_BTND to frame_BTCHW; a frame is drawn from its own state and, through attention, the states before it."""
+
+    def __init__(self, config: DecoderConfig, encoder: FrameGeometry) -> None:
+        super().__init__(config, encoder)
+        self.stem = nn.Conv2d(2 * encoder.cell_channels, config.channels, 3, padding=1, padding_mode="replicate")
+        self.body = nn.Sequential(*(ResidualConv(config.channels) for _ in range(config.conv_depth)))
+        self.head = nn.Conv2d(config.channels, 3 * encoder.cell_pixels**2, 3, padding=1, padding_mode="replicate")
+
+        # Detail starts at nothing over a smooth picture: flat regions are then flat from the first step on.
+        self.smooth = nn.Conv2d(2 * encoder.cell_channels, 3, 1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
 
     def raw(self, state_BTND: Tensor) -> Tensor:
         """Frames before they are clamped to [0, 1]; training uses these, so that gradients pass at the limits."""

@@ -18,6 +18,7 @@ from lawm_core.models.cells import cells_from_tokens
 from lawm_core.models.encoder import ResidualConv, arrange_for_convolutions
 from lawm_core.models.flow import resample, resize_flow
 from lawm_core.models.geometry import FrameGeometry
+from lawm_core.models.motion import two_by_two
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,11 +31,6 @@ class FlowReaderConfig:
     fine_radius: int = 2
     fine_channels: int = 24
     least_squares: int = 2  # rounds of Lucas-Kanade at the finest level
-
-
-def halve(channels: int, out: int) -> nn.Conv2d:
-    """A convolution to half the resolution."""
-    return nn.Conv2d(channels, out, 4, stride=2, padding=1, padding_mode="replicate")
 
 
 def refinement(channels: int, width: int) -> nn.Sequential:
@@ -57,8 +53,8 @@ class FlowReader(nn.Module):
         super().__init__()
         self.config, self.cells = config, encoder.cells
         width, coarse = config.channels, config.coarse_channels
-        self.middle_features = nn.Sequential(halve(encoder.cell_channels, width), ResidualConv(width))
-        self.coarse_features = nn.Sequential(halve(width, coarse), ResidualConv(coarse))
+        self.middle_features = nn.Sequential(two_by_two(encoder.cell_channels, width), ResidualConv(width))
+        self.coarse_features = nn.Sequential(two_by_two(width, coarse), ResidualConv(coarse))
         self.log_sharpness = nn.Parameter(torch.tensor(2.5))
         line = torch.arange(-config.radius, config.radius + 1)
         offset_K2 = torch.cartesian_prod(line, line).float()  # (down, right), in places

@@ -8,17 +8,17 @@ visibility as in this file is ours.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from lawm_core.models.blocks import Block, BlockConfig, grid_rotary, modulate
-from lawm_core.models.cache import KeyValueCache, RollingPast
+from lawm_core.models.action_conditioned import ActionConditioned, ActionTerms
+from lawm_core.models.blocks import BlockConfig, grid_rotary
+from lawm_core.models.cache import KeyValueCache
 from lawm_core.models.cells import cells_from_tokens, tokens_from_cells
-from lawm_core.models.dial import CapacityEmbedding, CapacityGain
 from lawm_core.models.encoder import ResidualConv
 from lawm_core.models.flow import Carry, flow_from_coefficients, resample
 from lawm_core.models.geometry import FrameGeometry
@@ -51,34 +51,11 @@ class FlowWorldModelConfig:
 
 
 @dataclass(frozen=True)
-class ActionTerms:
-    """What actions and capacity alone contribute, for F frames; a rollout computes it for all its frames at once.
-
-    token_BFND: added to every token. flow_BF2HW: the flow that the action encodes. motion_BF1X, correction_BF1X: shifts
-    and scales of the two read-outs. blocks: each block's modulation_BF1X; empty where blocks compute their own.
-    """
-
-    token_BFND: Tensor
-    flow_BF2HW: Tensor
-    motion_BF1X: Tensor
-    correction_BF1X: Tensor
-    condition_BFC: Tensor
-    blocks: tuple[Tensor, ...] = ()
-
-    def split(self, frames: list[int]) -> list[ActionTerms]:
-        """Cut into consecutive numbers of frames."""
-        *named, blocks = (getattr(self, f.name) for f in fields(self))
-        cut = [tensor.split(frames, dim=1) for tensor in (*named, *blocks)]
-        return [ActionTerms(*part[: len(named)], blocks=part[len(named) :]) for part in zip(*cut, strict=True)]
-
-
-@dataclass(frozen=True)
 class Prediction:
     """Predicted states and how they were made, for F frames.
 
     state_BFND: the predictions. flow_BF2HW, visible_logit_BF1HW: of this step alone. carry: composed back to the
     reference, clips and frames merged. generated_BFND: the states as they would be if nothing were visible.
-    reference_BFND: the state that the carry leads back to.
     """
 
     state_BFND: Tensor
@@ -86,32 +63,20 @@ class Prediction:
     visible_logit_BF1HW: Tensor
     carry: Carry
     generated_BFND: Tensor
-    reference_BFND: Tensor
 
 
-class FlowWorldModel(nn.Module):
+class FlowWorldModel(ActionConditioned):
     """p(s_t+1 | s_0..t, z_t), teacher forced on many frames at once or one frame at a time with a cache."""
 
     def __init__(
         self, config: FlowWorldModelConfig, encoder: FrameGeometry, action_width: int, first_trust_K: Tensor
     ) -> None:
         """first_trust_K: initial gain of an action's numbers, from capacity 0 to 1 in even steps."""
-        super().__init__()
-        self.config, self.encoder_config = config, encoder
+        super().__init__(config, encoder, action_width, first_trust_K)
         width, places = config.block.width, config.flow_places**2
         self.grid = encoder.grid * config.flow_places
-        self.embed_state = nn.Linear(encoder.width, width)
-        self.place_ND = nn.Parameter(torch.randn(encoder.tokens, width) * 0.02)
-        self.embed_action = nn.Sequential(nn.Linear(action_width, width), nn.SiLU(), nn.Linear(width, width))
-        self.capacity = CapacityEmbedding(width)
-        self.trust = CapacityGain(first_trust_K, action_width)
-        self.action_places = nn.Linear(action_width, encoder.tokens * config.place_width)
-        self.embed_places = nn.Linear(config.place_width, width)
-        self.blocks = nn.ModuleList(Block(config.block, condition_width=width) for _ in range(config.depth))
         self.waves = min(encoder.grid, int((action_width // 2) ** 0.5))
         self.coarse = coefficients_from_action(action_width, self.waves)
-        self.motion_norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.motion_modulation = nn.Linear(width, 2 * width)
         self.token_motion = nn.Linear(width, (2 + config.token_channels) * places)
         ratio = max(1, encoder.cells // config.flow_places)  # state cells a side of a place of the flow
         self.shrink = ratio
@@ -150,24 +115,10 @@ class FlowWorldModel(nn.Module):
         terms = self.prepare(action_BFA, capacity_B)
         return self.advance(state_BFND, terms, past or KeyValueCache(), carry, reference_BND)
 
-    def prepare(self, action_BFA: Tensor, capacity_B: Tensor) -> ActionTerms:
-        """Compute all that depends on actions and capacity alone."""
-        clips, frames = action_BFA.shape[:2]
-        action_BFA = action_BFA * self.trust(capacity_B)[:, None]
-        condition_BFC = self.embed_action(action_BFA) + self.capacity(capacity_B)[:, None]
-        place_BFNP = rearrange(self.action_places(action_BFA), "b f (n p) -> b f n p", p=self.config.place_width)
+    def encoded_flow(self, action_BFA: Tensor) -> Tensor:
+        """The flow of an action's cosine coefficients, in frame widths."""
         flow_X2HW = flow_from_coefficients(self.coarse(action_BFA).flatten(0, 1), self.waves, self.grid)
-        active_BFC = F.silu(condition_BFC)
-        # With gradients, blocks compute their own: FSDP2 holds their weights only while it runs them.
-        ahead = () if torch.is_grad_enabled() else tuple(b.modulate_by(condition_BFC) for b in self.blocks)
-        return ActionTerms(
-            token_BFND=self.embed_places(place_BFNP) + self.place_ND,
-            flow_BF2HW=flow_X2HW.unflatten(0, (clips, frames)),
-            motion_BF1X=self.motion_modulation(active_BFC)[:, :, None],
-            correction_BF1X=self.correction_modulation(active_BFC)[:, :, None],
-            condition_BFC=condition_BFC,
-            blocks=ahead,
-        )
+        return flow_X2HW.unflatten(0, (len(action_BFA), -1))
 
     def advance(
         self,
@@ -211,7 +162,6 @@ class FlowWorldModel(nn.Module):
             visible_logit_BF1HW=logit_X1HW.unflatten(0, (batch, frames)),
             carry=carry,
             generated_BFND=self._tokens(generated_XCHW, batch),
-            reference_BFND=reference_BFND,
         )
         return prediction, KeyValueCache(tuple(layers), past.frames + frames)
 
@@ -238,12 +188,6 @@ class FlowWorldModel(nn.Module):
     def _tokens(self, cell_XCHW: Tensor, batch: int) -> Tensor:
         return rearrange(tokens_from_cells(cell_XCHW, self.encoder_config.cells), "(b f) n d -> b f n d", b=batch)
 
-    @staticmethod
-    def modulated(norm: nn.Module, x_BXD: Tensor, modulation_BF1X: Tensor) -> Tensor:
-        """Tokens for a read-out: normalised, then shifted and scaled frame by frame, (B, F, N, width)."""
-        shift, scale = modulation_BF1X.chunk(2, dim=-1)
-        return modulate(norm(x_BXD.unflatten(1, (modulation_BF1X.shape[1], -1))), shift, scale)
-
     def rollout(self, state_BCND: Tensor, action_BUA: Tensor, capacity_B: Tensor) -> list[Prediction]:
         """Feed predictions back: C context states and U >= C actions to predictions of U states.
 
@@ -263,13 +207,6 @@ class FlowWorldModel(nn.Module):
             carry = prediction.carry
             out.append(prediction)
         return out
-
-    def rolling(self, past: KeyValueCache, steps: int) -> KeyValueCache:
-        """The same past for so many steps, one frame each, in memory that is allocated once."""
-        tokens = self.encoder_config.tokens
-        room = min(self.config.window, past.kept_frames(tokens) + steps) * tokens
-        layers = past.layers or (None,) * self.config.depth
-        return KeyValueCache(tuple(RollingPast(room, layer) for layer in layers), past.frames)
 
 
 def visibility(logit: Tensor) -> Tensor:

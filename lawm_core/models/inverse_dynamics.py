@@ -32,7 +32,37 @@ class InverseDynamicsConfig:
     readout: int = 16
 
 
-class InverseDynamics(nn.Module):
+class TokenTransformer(nn.Module):
+    """What inverse dynamics models have in common: a transformer over one transition's tokens, and its read-out."""
+
+    def build_transformer(
+        self, config: InverseDynamicsConfig | FlowInverseDynamicsConfig, encoder: FrameGeometry, raw_width: int
+    ) -> None:
+        """Create positions, blocks and read-out; the read-out is zero at first."""
+        width = config.block.width
+        self.place_ND = nn.Parameter(torch.randn(encoder.tokens, width) * 0.02)
+        self.capacity = CapacityEmbedding(width)
+        self.blocks = nn.ModuleList(Block(config.block, condition_width=width) for _ in range(config.depth))
+        self.norm = nn.LayerNorm(width)
+        self.readout = nn.Linear(width, config.readout)
+        self.out = nn.Linear(encoder.tokens * config.readout, raw_width)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def read(self, x_XND: Tensor, coarse_XA: Tensor, capacity_B: Tensor) -> Tensor:
+        """raw_BUX from embedded tokens without positions, and from the coarse action of each of X transitions."""
+        clips = len(capacity_B)
+        condition_X1C = self.capacity(capacity_B).repeat_interleave(len(x_XND) // clips, dim=0)[:, None]
+        rotary = grid_rotary(self.config.block, 1, self.grid, device=x_XND.device)
+        x_XND = x_XND + self.place_ND
+        for block in self.blocks:
+            x_XND, _ = block(x_XND, rotary, condition_BFC=condition_X1C)
+        raw_BUX = self.out(self.readout(self.norm(x_XND)).flatten(1)).unflatten(0, (clips, -1))
+        coarse_BUA = coarse_XA.unflatten(0, (clips, -1)) * self.loudness(capacity_B)[:, None]
+        return raw_BUX + F.pad(coarse_BUA, (0, raw_BUX.shape[-1] - coarse_BUA.shape[-1]))
+
+
+class InverseDynamics(TokenTransformer):
     """(state_t, state_t+1) to the bottleneck's raw numbers, conditioned on capacity by AdaLN-zero."""
 
     def __init__(
@@ -45,35 +75,17 @@ class InverseDynamics(nn.Module):
         self.embed_states = nn.Linear(2 * encoder.width, width)
         self.embed_scores = nn.Linear(self.motion.scores, width)
         self.embed_flow = nn.Linear(2, width)
-        self.place_ND = nn.Parameter(torch.randn(encoder.tokens, width) * 0.02)
-        self.capacity = CapacityEmbedding(width)
-        self.blocks = nn.ModuleList(Block(config.block, condition_width=width) for _ in range(config.depth))
-        self.norm = nn.LayerNorm(width)
-        self.readout = nn.Linear(width, config.readout)
-        self.out = nn.Linear(encoder.tokens * config.readout, raw_width)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        self.build_transformer(config, encoder, raw_width)
         self.coarse = coarse_reading(encoder, action_width)
         self.loudness = CapacityGain(torch.ones_like(dial_settings()), action_width)
 
     def forward(self, state_BTND: Tensor, capacity_B: Tensor) -> Tensor:
         """raw_BUX for the U = T - 1 transitions of each clip; each sees its own two frames only."""
-        batch = state_BTND.shape[0]
-        before_XND = rearrange(state_BTND[:, :-1], "b u n d -> (b u) n d")
-        after_XND = rearrange(state_BTND[:, 1:], "b u n d -> (b u) n d")
+        before_XND, after_XND = state_BTND[:, :-1].flatten(0, 1), state_BTND[:, 1:].flatten(0, 1)
         x_XND = self.embed_states(torch.cat((before_XND, after_XND - before_XND), dim=-1))
         score_XNK, flow_XN2 = self.motion(before_XND, after_XND)
-        x_XND = x_XND + self.embed_scores(score_XNK) + self.embed_flow(flow_XN2) + self.place_ND
-        capacity_BC = self.capacity(capacity_B)
-        condition_X1C = capacity_BC.repeat_interleave(x_XND.shape[0] // batch, dim=0)[:, None]
-        rotary = grid_rotary(self.config.block, 1, self.grid, device=x_XND.device)
-        for block in self.blocks:
-            x_XND, _ = block(x_XND, rotary, condition_BFC=condition_X1C)
-        said_XN = self.readout(self.norm(x_XND)).flatten(1)
-        coarse_BUA = rearrange(self.coarse(rearrange(flow_XN2, "x n two -> x (two n)")), "(b u) a -> b u a", b=batch)
-        coarse_BUA = coarse_BUA * self.loudness(capacity_B)[:, None]
-        raw_BUX = rearrange(self.out(said_XN), "(b u) x -> b u x", b=batch)
-        return raw_BUX + F.pad(coarse_BUA, (0, raw_BUX.shape[-1] - coarse_BUA.shape[-1]))
+        x_XND = x_XND + self.embed_scores(score_XNK) + self.embed_flow(flow_XN2)
+        return self.read(x_XND, self.coarse(rearrange(flow_XN2, "x n two -> x (two n)")), capacity_B)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +99,7 @@ class FlowInverseDynamicsConfig:
     readout: int = 16
 
 
-class FlowInverseDynamics(nn.Module):
+class FlowInverseDynamics(TokenTransformer):
     """Two states and the flow between them to the bottleneck's raw numbers, conditioned on capacity by AdaLN-zero.
 
     The action starts as the flow's slowest cosines; a transformer that sees flow and states adds what they miss.
@@ -101,34 +113,18 @@ class FlowInverseDynamics(nn.Module):
         width = config.block.width
         self.embed_states = nn.Linear(2 * encoder.width, width)
         self.embed_flow = nn.Linear(2 * config.flow_places**2, width)
-        self.place_ND = nn.Parameter(torch.randn(encoder.tokens, width) * 0.02)
-        self.capacity = CapacityEmbedding(width)
-        self.blocks = nn.ModuleList(Block(config.block, condition_width=width) for _ in range(config.depth))
-        self.norm = nn.LayerNorm(width)
-        self.readout = nn.Linear(width, config.readout)
-        self.out = nn.Linear(encoder.tokens * config.readout, raw_width)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        self.build_transformer(config, encoder, raw_width)
         self.waves = min(encoder.grid, int((action_width // 2) ** 0.5))
         self.coarse = action_from_coefficients(self.waves, action_width)
         self.loudness = CapacityGain(torch.ones_like(dial_settings()), action_width)
 
     def forward(self, state_BTND: Tensor, flow_BU2HW: Tensor, capacity_B: Tensor) -> Tensor:
         """raw_BUX for the U = T - 1 transitions of each clip; each depends on its own two frames only."""
-        batch = state_BTND.shape[0]
         before_XND, after_XND = state_BTND[:, :-1].flatten(0, 1), state_BTND[:, 1:].flatten(0, 1)
         flow_X2HW = resize_flow(flow_BU2HW.flatten(0, 1), self.grid * self.config.flow_places)
         token_XNK = token_flow(flow_X2HW, self.grid) * (self.grid * self.config.flow_places)
-        x_XND = self.embed_states(torch.cat((before_XND, after_XND - before_XND), dim=-1))
-        x_XND = x_XND + self.embed_flow(token_XNK) + self.place_ND
-        condition_X1C = self.capacity(capacity_B).repeat_interleave(len(x_XND) // batch, dim=0)[:, None]
-        rotary = grid_rotary(self.config.block, 1, self.grid, device=x_XND.device)
-        for block in self.blocks:
-            x_XND, _ = block(x_XND, rotary, condition_BFC=condition_X1C)
-        raw_BUX = self.out(self.readout(self.norm(x_XND)).flatten(1)).unflatten(0, (batch, -1))
-        coarse_BUA = self.coarse(flow_coefficients(flow_X2HW, self.waves)).unflatten(0, (batch, -1))
-        coarse_BUA = coarse_BUA * self.loudness(capacity_B)[:, None]
-        return raw_BUX + F.pad(coarse_BUA, (0, raw_BUX.shape[-1] - coarse_BUA.shape[-1]))
+        x_XND = self.embed_states(torch.cat((before_XND, after_XND - before_XND), dim=-1)) + self.embed_flow(token_XNK)
+        return self.read(x_XND, self.coarse(flow_coefficients(flow_X2HW, self.waves)), capacity_B)
 
 
 def action_from_coefficients(waves: int, action_width: int) -> nn.Linear:

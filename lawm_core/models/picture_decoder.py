@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
-from lawm_core.models.blocks import Block, BlockConfig, grid_rotary
+from lawm_core.models.blocks import BlockConfig
 from lawm_core.models.cells import cells_from_tokens
+from lawm_core.models.decoder import ContextDecoder
 from lawm_core.models.encoder import ResidualConv, arrange_for_convolutions
 from lawm_core.models.flow import inside_frame, resample, resize_flow
 from lawm_core.models.geometry import FrameGeometry
@@ -64,19 +64,13 @@ class Drawn:
     carried_logit_BT1HW: Tensor
 
 
-class PictureDecoder(nn.Module):
+class PictureDecoder(ContextDecoder):
     """(state_BTND, Reference or None) to pictures; each from its own and earlier states, and the reference."""
 
     def __init__(self, config: PictureDecoderConfig, encoder: FrameGeometry) -> None:
-        super().__init__()
-        self.config, self.encoder_config = config, encoder
+        super().__init__(config, encoder)
         self.side = encoder.grid * encoder.cells  # resolution of the convolutions
         self.ratio = config.picture_size // self.side
-        self.embed = nn.Linear(encoder.width, config.block.width)
-        self.blocks = nn.ModuleList(Block(config.block) for _ in range(config.depth))
-        self.unembed = nn.Linear(config.block.width, encoder.width)
-        nn.init.zeros_(self.unembed.weight)
-        nn.init.zeros_(self.unembed.bias)
         pixels = self.ratio**2
         state_channels = 2 * encoder.cell_channels
         conv = lambda i, o: nn.Conv2d(i, o, 3, padding=1, padding_mode="replicate")
@@ -88,15 +82,6 @@ class PictureDecoder(nn.Module):
         for layer in (self.head, self.flow_head):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
-
-    def context(self, state_BTND: Tensor) -> Tensor:
-        """What the tokens of this frame and earlier ones add to each token, (B, T, N, D)."""
-        batch, frames, _, _ = state_BTND.shape
-        x_BXD = rearrange(self.embed(state_BTND), "b t n d -> b (t n) d")
-        rotary = grid_rotary(self.config.block, frames, self.encoder_config.grid, device=x_BXD.device)
-        for block in self.blocks:
-            x_BXD, _ = block(x_BXD, rotary, frames, self.config.window)
-        return rearrange(self.unembed(x_BXD), "b (t n) d -> b t n d", b=batch, t=frames)
 
     def forward(self, state_BTND: Tensor, reference: Reference | None = None) -> Drawn:
         """Draw every frame. Without a reference everything is generated."""

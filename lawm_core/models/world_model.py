@@ -8,22 +8,19 @@ under an action of zeros therefore predicts the current state.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from lawm_core.models.action_conditioned import ActionConditioned, ActionTerms
 from lawm_core.models.blocks import (
-    Block,
     BlockConfig,
     grid_rotary,
-    modulate,
 )
-from lawm_core.models.cache import KeyValueCache, RollingPast
+from lawm_core.models.cache import KeyValueCache
 from lawm_core.models.cells import cells_from_tokens, displace, tokens_from_cells
-from lawm_core.models.dial import CapacityEmbedding, CapacityGain
 from lawm_core.models.geometry import FrameGeometry
 from lawm_core.models.motion import coarse_acting, spread_flow
 
@@ -45,50 +42,15 @@ class WorldModelConfig:
         return self.motion_depth + self.correction_depth
 
 
-@dataclass(frozen=True)
-class ActionTerms:
-    """What actions and capacity alone add to a world model, for F frames. States play no part in it, so a rollout
-    computes it for all of its frames at once.
-
-    token_BFND: added to every token. flow_BF2HW: the coarse displacement, in cells. motion_BF1X, correction_BF1X:
-    shifts and scales of the two read-outs. blocks: each block's modulation_BF1X; empty where blocks compute their own
-    from condition_BFC.
-    """
-
-    token_BFND: Tensor
-    flow_BF2HW: Tensor
-    motion_BF1X: Tensor
-    correction_BF1X: Tensor
-    condition_BFC: Tensor
-    blocks: tuple[Tensor, ...] = ()
-
-    def split(self, frames: list[int]) -> list[ActionTerms]:
-        """Cut into consecutive numbers of frames."""
-        *named, blocks = (getattr(self, field.name) for field in fields(self))
-        cut = [tensor.split(frames, dim=1) for tensor in (*named, *blocks)]
-        return [ActionTerms(*part[: len(named)], blocks=part[len(named) :]) for part in zip(*cut, strict=True)]
-
-
-class WorldModel(nn.Module):
+class WorldModel(ActionConditioned):
     """p(s_t+1 | s_0..t, z_t), teacher forced on many frames at once or one frame at a time with a cache."""
 
     def __init__(
         self, config: WorldModelConfig, encoder: FrameGeometry, action_width: int, first_trust_K: Tensor
     ) -> None:
         """first_trust_K: how far a fresh model believes an action's numbers, from capacity 0 to 1 in even steps."""
-        super().__init__()
-        self.config, self.encoder_config = config, encoder
+        super().__init__(config, encoder, action_width, first_trust_K)
         width = config.block.width
-        self.embed_state = nn.Linear(encoder.width, width)
-        self.place_ND = nn.Parameter(torch.randn(encoder.tokens, width) * 0.02)
-        self.embed_action = nn.Sequential(nn.Linear(action_width, width), nn.SiLU(), nn.Linear(width, width))
-        self.capacity = CapacityEmbedding(width)
-        self.trust = CapacityGain(first_trust_K, action_width)
-        self.action_places = nn.Linear(action_width, encoder.tokens * config.place_width)
-        self.embed_places = nn.Linear(config.place_width, width)
-        self.blocks = nn.ModuleList(Block(config.block, condition_width=width) for _ in range(config.depth))
-        self.motion_norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.motion_modulation = nn.Linear(width, 2 * width)
         self.motion = nn.Linear(width, 2 * encoder.cells**2)
         self.coarse = coarse_acting(encoder, action_width)
         self.embed_moved = nn.Linear(encoder.width, width)
@@ -108,24 +70,11 @@ class WorldModel(nn.Module):
         """
         return self.advance(state_BFND, self.prepare(action_BFA, capacity_B), past or KeyValueCache())
 
-    def prepare(self, action_BFA: Tensor, capacity_B: Tensor) -> ActionTerms:
-        """Compute all that depends on actions and capacity alone."""
-        cells, grid, clips = self.encoder_config.cells, self.encoder_config.grid, len(action_BFA)
-        action_BFA = action_BFA * self.trust(capacity_B)[:, None]
-        condition_BFC = self.embed_action(action_BFA) + self.capacity(capacity_B)[:, None]
-        place_BFNP = rearrange(self.action_places(action_BFA), "b f (n p) -> b f n p", p=self.config.place_width)
+    def encoded_flow(self, action_BFA: Tensor) -> Tensor:
+        """The coarse displacement in cells, spread over them."""
+        grid, clips = self.encoder_config.grid, len(action_BFA)
         coarse_X2HW = rearrange(self.coarse(action_BFA), "b f (two h w) -> (b f) two h w", two=2, h=grid)
-        active_BFC = F.silu(condition_BFC)
-        # With gradients, blocks compute their own: FSDP2 holds their weights only while it runs them.
-        ahead = () if torch.is_grad_enabled() else tuple(b.modulate_by(condition_BFC) for b in self.blocks)
-        return ActionTerms(
-            token_BFND=self.embed_places(place_BFNP) + self.place_ND,
-            flow_BF2HW=rearrange(spread_flow(coarse_X2HW, cells), "(b f) two h w -> b f two h w", b=clips),
-            motion_BF1X=self.motion_modulation(active_BFC)[:, :, None],
-            correction_BF1X=self.correction_modulation(active_BFC)[:, :, None],
-            condition_BFC=condition_BFC,
-            blocks=ahead,
-        )
+        return spread_flow(coarse_X2HW, self.encoder_config.cells).unflatten(0, (clips, -1))
 
     def advance(self, state_BFND: Tensor, terms: ActionTerms, past: KeyValueCache) -> tuple[Tensor, KeyValueCache]:
         """`forward` with the terms of its actions."""
@@ -154,12 +103,6 @@ class WorldModel(nn.Module):
         moved_XCHW = displace(cells_from_tokens(state_BFND.flatten(0, 1), cells), flow_X2HW)
         return rearrange(tokens_from_cells(moved_XCHW, cells), "(b f) n d -> b f n d", b=batch)
 
-    @staticmethod
-    def modulated(norm: nn.Module, x_BXD: Tensor, modulation_BF1X: Tensor) -> Tensor:
-        """Tokens for a read-out: normalised, then shifted and scaled frame by frame, (B, F, N, width)."""
-        shift, scale = modulation_BF1X.chunk(2, dim=-1)
-        return modulate(norm(x_BXD.unflatten(1, (modulation_BF1X.shape[1], -1))), shift, scale)
-
     def rollout(self, state_BCND: Tensor, action_BUA: Tensor, capacity_B: Tensor) -> Tensor:
         """Predictions fed back: C context states and U >= C actions to the U predicted states, predicted_BUND.
 
@@ -177,10 +120,3 @@ class WorldModel(nn.Module):
             predicted, past = self.advance(out[-1][:, -1:], terms, past)
             out.append(predicted)
         return torch.cat(out, dim=1)
-
-    def rolling(self, past: KeyValueCache, steps: int) -> KeyValueCache:
-        """The same past for so many steps, one frame each, that never turn back: in memory that is taken once."""
-        tokens = self.encoder_config.tokens
-        room = min(self.config.window, past.kept_frames(tokens) + steps) * tokens
-        layers = past.layers or (None,) * self.config.depth
-        return KeyValueCache(tuple(RollingPast(room, layer) for layer in layers), past.frames)

@@ -30,13 +30,11 @@ from lawm_core.worlds.tracks import ActionTrack, TwinConfig, draw_track, smooth_
 
 @dataclass(frozen=True)
 class Twins:
-    """Two looks under one track: first_BTCHW and second_BTCHW in [0, 1], and the outlines of the objects in each."""
+    """Two looks under one track: first_BTCHW and second_BTCHW in [0, 1]."""
 
     first_BTCHW: Tensor
     second_BTCHW: Tensor
     track: ActionTrack | FigureTrack
-    first_outlines: tuple[Outline, ...] = ()
-    second_outlines: tuple[Outline, ...] = ()
 
 
 class TwinWorld:
@@ -51,8 +49,8 @@ class TwinWorld:
     def draw(self, clips: int, frames: int, generator: Generator) -> Twins:
         """`clips` twins of `frames` frames, the same for the same generator state."""
         track = self.draw_track(clips, frames, generator)
-        (first, first_outlines), (second, second_outlines) = (self.show(track, generator) for _ in range(2))
-        return Twins(first, second, track, first_outlines, second_outlines)
+        first, second = (self.render(track, generator) for _ in range(2))
+        return Twins(first, second, track)
 
     def draw_track(self, clips: int, frames: int, generator: Generator) -> ActionTrack | FigureTrack:
         """A random track for each clip, of loose objects or of a figure."""

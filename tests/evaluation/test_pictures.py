@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from lawm_core.contracts import Rollout
 from lawm_core.evaluation.bench import QUICK, Bench
 from lawm_core.evaluation.flow import GRID, flow_errors, measure_flow
-from lawm_core.evaluation.metrics import edges_kept, sharpness
+from lawm_core.evaluation.metrics import edge_agreement, sharpness
 from lawm_core.evaluation.pictures import MEASURES, STEPS, at_size, measure_pictures
 from lawm_core.video.files import write_clip
 from lawm_core.worlds.clips import open_world
@@ -62,7 +62,7 @@ def test_a_sharp_picture_in_the_wrong_place_keeps_no_edges(picture):
 def test_edges_and_sharpness_are_ratios(picture):
     """Half the contrast is half the gradient, in both."""
     half = picture * 0.5 + 0.25
-    assert edges_kept(half, picture, pooled=False).item() == pytest.approx(0.5, abs=1e-4)
+    assert edge_agreement(half, picture).item() == pytest.approx(0.5, abs=1e-4)
     assert sharpness(half, picture).item() == pytest.approx(0.5, abs=1e-4)
 
 
