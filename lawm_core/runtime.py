@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ def pick_device(name: str | torch.device = "auto") -> torch.device:
 # ---- precision ------------------------------------------------------------------------------------------------------
 
 PRECISIONS = ("auto", "float32", "bf16")
+MEASURED_SECONDS = 0.05  # after which float32 is preferred if bf16 has not been faster
 PRECISION_VARIABLE = "LAWM_PRECISION"  # in the environment; used where the precision is "auto"
 
 
@@ -52,9 +54,19 @@ def cpu_prefers_bf16() -> bool:
     """Return whether this CPU multiplies matrices faster in bf16 than in float32, decided once per process.
 
     Without bf16 instructions, bf16 is emulated and up to 100 times slower. With them, a measurement of a few
-    milliseconds confirms that they work as advertised: virtual machines and emulators report flags that do not.
+    milliseconds confirms that they work as advertised: virtual machines and emulators report flags that do not. A busy
+    machine can delay all products of one round, so float32 is preferred only after several.
     """
-    return cpu_may_have_bf16() and product_seconds(torch.bfloat16) < product_seconds(torch.float32)
+    if not cpu_may_have_bf16():
+        return False
+    best = {torch.float32: math.inf, torch.bfloat16: math.inf}
+    end, rounds = time.perf_counter() + MEASURED_SECONDS, 0
+    while rounds < 2 or time.perf_counter() < end:
+        rounds += 1
+        best = {dtype: min(seconds, product_seconds(dtype)) for dtype, seconds in best.items()}
+        if best[torch.bfloat16] < best[torch.float32]:
+            return True
+    return False
 
 
 def cpu_may_have_bf16() -> bool:
@@ -66,7 +78,7 @@ def cpu_may_have_bf16() -> bool:
 
 
 @torch.inference_mode()
-def product_seconds(dtype: torch.dtype, repeats: int = 5) -> float:
+def product_seconds(dtype: torch.dtype, repeats: int = 3) -> float:
     """Return the shortest of several times of one matrix product of 134 MFLOP."""
     x_XA, weight_AA = torch.ones(256, 512, dtype=dtype), torch.ones(512, 512, dtype=dtype)
     times = []

@@ -295,7 +295,8 @@ def compile_blocks(module: nn.Module, recompute: bool = False, **how: object) ->
     for block in (part for part in module.modules() if isinstance(part, Block)):
         halves = block.before, block.after
         before, after = map(computed_again, halves) if recompute else halves
-        block.before, block.after = torch.compile(before, **how), torch.compile(after, **how)
+        # Clips differ in length from step to step: fixed shapes would be compiled anew until PyTorch gives up.
+        block.before, block.after = (torch.compile(half, **{"dynamic": True} | how) for half in (before, after))
     return module
 
 
