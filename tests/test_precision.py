@@ -73,9 +73,7 @@ def test_a_busy_moment_does_not_decide(monkeypatch):
     """The first products in bf16 are delayed by another process; later ones show what the processor can do."""
     pretend(monkeypatch, {"architecture": "x86_64", "avx512_bf16": True}, 0.5)
     delayed = iter([5.0, 5.0])
-    monkeypatch.setattr(
-        runtime, "product_seconds", lambda dtype: 1.0 if dtype == torch.float32 else next(delayed, 0.5)
-    )
+    monkeypatch.setattr(runtime, "product_seconds", lambda dtype: 1.0 if dtype == torch.float32 else next(delayed, 0.5))
     assert runtime.pick_precision("auto", CPU) == "bf16"
 
 

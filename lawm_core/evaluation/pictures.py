@@ -48,7 +48,7 @@ def measure_pictures(bench: Bench, progress: Progress) -> SuiteResult:
     """
     if bench.world is None:
         raise ValueError("the suite 'pictures' measures real clips; a folder of videos is needed.")
-    true_BTCHW, names = bench.world.resized(PICTURE_SIZE).windows(FRAMES, 1)
+    true_BTCHW, names = bench.world.resized(PICTURE_SIZE).beginnings(FRAMES)
     scores, pictures = [], {}
     first_BTCHW = true_BTCHW[:, :1].expand(-1, FRAMES - 1, -1, -1, -1)
     scores += picture_scores(first_BTCHW, true_BTCHW, names, family="copying", capacity=None)

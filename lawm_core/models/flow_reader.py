@@ -2,7 +2,8 @@
 
 The design follows PWC-Net and LiteFlowNet (Sun et al. 2018; Hui et al. 2018) at a small size: a cost volume with a
 wide radius at the coarsest level, and at each finer level a small cost volume around the flow so far. Least squares
-(Lucas & Kanade 1981) give the last level its sub-pixel start.
+(Lucas & Kanade 1981) give the last level its sub-pixel start and, with a median filter between rounds (as in Sun, Roth
+& Black 2010), its sub-pixel end.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ class FlowReaderConfig:
     radius: int = 4
     fine_radius: int = 2
     fine_channels: int = 24
-    least_squares: int = 2  # rounds of Lucas-Kanade at the finest level
+    least_squares: int = 2  # rounds of Lucas-Kanade at the finest level, before its convolutions
+    polish: int = 5  # rounds after them, which no training sees
 
 
 def refinement(channels: int, width: int) -> nn.Sequential:
@@ -67,8 +69,12 @@ class FlowReader(nn.Module):
         self.fine_refinement = refinement(3 * encoder.cell_channels + 2, fine)
 
     def forward(self, before_XND: Tensor, after_XND: Tensor) -> Tensor:
-        """Return the flow at the finest level."""
-        return self.levels(before_XND, after_XND)[-1]
+        """Return the flow at the finest level, polished by least squares."""
+        flow_X2HW = self.levels(before_XND, after_XND)[-1]
+        before_XCHW, after_XCHW = (cells_from_tokens(x, self.cells).float() for x in (before_XND, after_XND))
+        for _ in range(self.config.polish):
+            flow_X2HW = median_filter(lucas_kanade(before_XCHW, after_XCHW, flow_X2HW, stiffness=1.0))
+        return flow_X2HW
 
     def levels(self, before_XND: Tensor, after_XND: Tensor) -> list[Tensor]:
         """Return the flow of every level, coarse to fine; training supervises each."""
@@ -107,9 +113,7 @@ class FlowReader(nn.Module):
         grid = after_XCHW.shape[-1]
         flow_X2HW = resize_flow(flow_X2HW, grid)
         for _ in range(self.config.least_squares):
-            with torch.no_grad():
-                step_X2HW = least_squares_step(resample(before_XCHW, flow_X2HW, "bilinear"), after_XCHW)
-            flow_X2HW = flow_X2HW + step_X2HW / grid
+            flow_X2HW = lucas_kanade(before_XCHW, after_XCHW, flow_X2HW)
         moved_XCHW = resample(before_XCHW, flow_X2HW)
         seen = torch.cat((moved_XCHW, after_XCHW, after_XCHW - moved_XCHW, flow_X2HW * grid), dim=1)
         return flow_X2HW + self.fine_refinement(seen).float() / grid
@@ -148,6 +152,21 @@ def least_squares_step(moved_XCHW: Tensor, after_XCHW: Tensor, window: int = 5, 
     xx, yy = xx + stiffness, yy + stiffness
     step = torch.stack((yy * x - xy * y, xx * y - xy * x), dim=1) / (xx * yy - xy * xy)[:, None]
     return step.clamp(-1, 1)
+
+
+def lucas_kanade(before_XCHW: Tensor, after_XCHW: Tensor, flow_X2HW: Tensor, stiffness: float = 0.05) -> Tensor:
+    """The flow after one least-squares step; gradients pass as if the step were a constant."""
+    with torch.no_grad():
+        moved_XCHW = resample(before_XCHW, flow_X2HW, "bilinear")
+        step_X2HW = least_squares_step(moved_XCHW, after_XCHW, stiffness=stiffness)
+    return flow_X2HW + step_X2HW / after_XCHW.shape[-1]
+
+
+def median_filter(flow_X2HW: Tensor) -> Tensor:
+    """Each number replaced by the median of its 3 x 3 neighbours: outliers vanish, edges stay."""
+    padded = F.pad(flow_X2HW, (1,) * 4, mode="replicate")
+    near_XKL = F.unfold(padded, 3).unflatten(1, (flow_X2HW.shape[1], 9))
+    return near_XKL.median(dim=2).values.view_as(flow_X2HW)
 
 
 def token_flow(flow_X2HW: Tensor, grid: int) -> Tensor:

@@ -24,6 +24,9 @@ from lawm_core.models.flow import Carry, flow_from_coefficients, resample
 from lawm_core.models.geometry import FrameGeometry
 
 VISIBLE_AT_FIRST = 4.0  # logit of visibility before training
+# Corrections of the flow are learned in tenths of a place. AdamW changes a weight by its learning rate, whatever the
+# gradient, so in whole places each step would add noise of half a pixel to a flow that is nearly right from the start.
+CORRECTION_UNIT = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,11 +179,12 @@ class FlowWorldModel(ActionConditioned):
         both_XYHW = rearrange(
             token_BFNY.float(), "b f (h w) (c i j) -> (b f) c (h i) (w j)", h=self.encoder_config.grid, i=side, j=side
         )
-        flow_X2HW = terms.flow_BF2HW.flatten(0, 1) + both_XYHW[:, :2] / self.grid
+        flow_X2HW = terms.flow_BF2HW.flatten(0, 1) + both_XYHW[:, :2] * (CORRECTION_UNIT / self.grid)
         moved_XCHW = resample(self._cells(state_BFND), flow_X2HW)
         seen = (F.pixel_unshuffle(moved_XCHW, self.shrink), both_XYHW[:, 2:], flow_X2HW * self.grid)
         local_X3HW = self.local_motion(torch.cat(seen, dim=1)).float()
-        return flow_X2HW + local_X3HW[:, :2] / self.grid, local_X3HW[:, 2:] + VISIBLE_AT_FIRST, moved_XCHW
+        flow_X2HW = flow_X2HW + local_X3HW[:, :2] * (CORRECTION_UNIT / self.grid)
+        return flow_X2HW, local_X3HW[:, 2:] + VISIBLE_AT_FIRST, moved_XCHW
 
     def _cells(self, state_BFND: Tensor) -> Tensor:
         return cells_from_tokens(state_BFND.flatten(0, 1), self.encoder_config.cells).float()

@@ -33,7 +33,13 @@ class InverseDynamicsConfig:
 
 
 class TokenTransformer(nn.Module):
-    """What inverse dynamics models have in common: a transformer over one transition's tokens, and its read-out."""
+    """What inverse dynamics models have in common: a transformer over one transition's tokens, and its read-out.
+
+    correction_unit: what a read-out of 1 adds to the coarse action. AdamW changes each weight by its learning rate, so
+    a smaller unit adds less noise to an action that is nearly right from the start.
+    """
+
+    correction_unit = 1.0
 
     def build_transformer(
         self, config: InverseDynamicsConfig | FlowInverseDynamicsConfig, encoder: FrameGeometry, raw_width: int
@@ -57,7 +63,7 @@ class TokenTransformer(nn.Module):
         x_XND = x_XND + self.place_ND
         for block in self.blocks:
             x_XND, _ = block(x_XND, rotary, condition_BFC=condition_X1C)
-        raw_BUX = self.out(self.readout(self.norm(x_XND)).flatten(1)).unflatten(0, (clips, -1))
+        raw_BUX = self.out(self.readout(self.norm(x_XND)).flatten(1)).unflatten(0, (clips, -1)) * self.correction_unit
         coarse_BUA = coarse_XA.unflatten(0, (clips, -1)) * self.loudness(capacity_B)[:, None]
         return raw_BUX + F.pad(coarse_BUA, (0, raw_BUX.shape[-1] - coarse_BUA.shape[-1]))
 
@@ -104,6 +110,8 @@ class FlowInverseDynamics(TokenTransformer):
 
     The action starts as the flow's slowest cosines; a transformer that sees flow and states adds what they miss.
     """
+
+    correction_unit = 0.1
 
     def __init__(
         self, config: FlowInverseDynamicsConfig, encoder: FrameGeometry, raw_width: int, action_width: int

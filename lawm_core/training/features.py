@@ -81,7 +81,9 @@ class FeatureSource:
 
     def _mark(self) -> str:
         """A hash of what the features depend on."""
-        about = hashlib.sha256(json.dumps([asdict(self.source.config), self.source.seed, self.batches]).encode())
+        reader = self.model.config.flow and asdict(self.model.config.flow)
+        settings = [asdict(self.source.config), self.source.seed, self.batches, reader]
+        about = hashlib.sha256(json.dumps(settings).encode())
         for part in filter(None, (self.model.encoder, self.model.flow_reader)):
             for name, tensor in part.state_dict().items():
                 about.update(name.encode() + tensor.detach().float().cpu().numpy().tobytes())

@@ -9,6 +9,7 @@ import csv
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -242,12 +243,20 @@ class ClipWorld:
 
     def windows(self, frames: int, a_clip: int) -> tuple[Tensor, list[str]]:
         """For measuring: centre squares of a few even windows of every video, (frame_BTCHW, names)."""
+        return self._measured(frames, lambda last: sorted({int(s) for s in np.linspace(0, last, a_clip + 2)[1:-1]}))
+
+    def beginnings(self, frames: int) -> tuple[Tensor, list[str]]:
+        """For measuring: centre squares of the first frames of every video, (frame_BTCHW, names)."""
+        return self._measured(frames, lambda last: [0])
+
+    def _measured(self, frames: int, starts: Callable[[int], list[int]]) -> tuple[Tensor, list[str]]:
+        """Windows of every long enough video; starts: from the last possible start to those wanted."""
         out, names = [], []
         for clip in self.clips:
             last = clip.frames - self.stride * (frames - 1) - 1
             if last < 0:
                 continue
-            for start in sorted({int(s) for s in np.linspace(0, last, a_clip + 2)[1:-1]}):
+            for start in starts(last):
                 (window,) = self.footage.read([(clip, start)], frames, self.stride)
                 out.append(self._cut(window, [0.0, 1.0, 0.5, 0.5, 0.0]))
                 names.append(clip.name)

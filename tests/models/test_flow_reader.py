@@ -3,7 +3,14 @@
 import torch
 
 from lawm_core.models.cells import tokens_from_cells
-from lawm_core.models.flow_reader import FlowReader, FlowReaderConfig, correlate, least_squares_step
+from lawm_core.models.flow_reader import (
+    FlowReader,
+    FlowReaderConfig,
+    correlate,
+    least_squares_step,
+    lucas_kanade,
+    median_filter,
+)
 from lawm_core.models.geometry import FrameGeometry
 from lawm_core.training.flow_losses import flow_error
 from lawm_core.worlds.tracks import TwinConfig
@@ -23,6 +30,24 @@ def test_least_squares_finds_part_of_a_place():
     wave = lambda shift: (torch.sin(line + shift / 3)[None, :] + torch.cos(line)[:, None])[None, None]
     step = least_squares_step(wave(0.0), wave(0.4), stiffness=1e-4)
     assert abs(step[:, 0, 4:-4, 4:-4].mean() - 0.4) < 0.05 and step[:, 1, 4:-4, 4:-4].abs().mean() < 0.05
+
+
+def test_rounds_of_least_squares_correct_a_flow_that_is_nearly_right():
+    place = torch.arange(32) / 2.0
+    wave = lambda shift: (torch.sin(place + shift / 2)[None, :] + torch.cos(place)[:, None])[None, None]
+    before, after, flow = wave(0.0), wave(0.7), torch.zeros(1, 2, 32, 32)
+    for _ in range(8):
+        flow = median_filter(lucas_kanade(before, after, flow, stiffness=0.05))
+    error = (flow * 32 - torch.tensor([0.7, 0.0])[:, None, None])[..., 4:-4, 4:-4].norm(dim=1)
+    assert error.mean() < 0.05, "a single round leaves more than twice as much"
+
+
+def test_a_median_filter_drops_outliers_and_keeps_edges():
+    step = torch.zeros(1, 2, 8, 8)
+    step[..., 4:] = 1.0
+    spoiled = step.clone()
+    spoiled[0, :, 2, 2] = 9.0
+    assert torch.equal(median_filter(spoiled), step)
 
 
 def test_levels_go_from_two_places_a_token_side_to_one_a_cell():

@@ -76,6 +76,8 @@ def test_measuring_windows_are_centred_and_even(folder, tmp_path):
     frame, names = world.windows(4, 3)
     assert frame.shape == (3, 4, 3, 32, 32) and names == ["c.mp4"] * 3
     assert (frame.mean(dim=(2, 3, 4)).diff(dim=1) > 0).all()
+    first, names = world.beginnings(4)
+    assert names == ["c.mp4"] and (first[0].mean(dim=(1, 2, 3)) < frame[0].mean(dim=(1, 2, 3))).all()
 
 
 def test_clips_too_short_for_the_frames_are_a_clear_error(folder, tmp_path):
