@@ -34,7 +34,7 @@ def test_least_squares_finds_part_of_a_place():
 
 def test_rounds_of_least_squares_correct_a_flow_that_is_nearly_right():
     place = torch.arange(32) / 2.0
-    wave = lambda shift: (torch.sin(place + shift / 2)[None, :] + torch.cos(place)[:, None])[None, None]
+    wave = lambda shift: (torch.sin(place + shift / 2)[None, :] + torch.cos(place)[:, None])[None, None] * 4
     before, after, flow, errors = wave(0.0), wave(0.9), torch.zeros(1, 2, 32, 32), []
     for _ in range(8):
         missing = flow * 32 - torch.tensor([0.9, 0.0])[:, None, None]
