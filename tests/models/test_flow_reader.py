@@ -40,7 +40,7 @@ def test_rounds_of_least_squares_correct_a_flow_that_is_nearly_right():
         missing = flow * 32 - torch.tensor([0.9, 0.0])[:, None, None]
         errors.append(missing[..., 4:-4, 4:-4].norm(dim=1).mean())
         flow = median_filter(lucas_kanade(before, after, flow, stiffness=1.0))
-    assert errors[-1] < 0.1 < 0.5 * errors[1], [float(e) for e in errors]
+    assert errors[-1] < 0.15 < 0.5 * errors[1], [float(e) for e in errors]
 
 
 def test_a_median_filter_drops_outliers_and_keeps_edges():
