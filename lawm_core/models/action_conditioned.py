@@ -33,8 +33,8 @@ class ActionTerms:
     computes it for all of its frames at once.
 
     token_BFND: added to every token. flow_BF2HW: the coarse displacement, in cells. motion_BF1X, correction_BF1X:
-    shifts and scales of the two read-outs. blocks: each block's modulation_BF1X; empty where blocks compute their own
-    from condition_BFC.
+    shifts and scales of the two read-outs. correction_gain_BF1: of what is added to the displacement. blocks: each
+    block's modulation_BF1X; empty where blocks compute their own from condition_BFC.
     """
 
     token_BFND: Tensor
@@ -42,6 +42,7 @@ class ActionTerms:
     motion_BF1X: Tensor
     correction_BF1X: Tensor
     condition_BFC: Tensor
+    correction_gain_BF1: Tensor
     blocks: tuple[Tensor, ...] = ()
 
     def split(self, frames: list[int]) -> list[ActionTerms]:
@@ -78,6 +79,10 @@ class ActionConditioned(nn.Module):
         """The flow that actions encode by themselves, flow_BF2HW."""
         raise NotImplementedError
 
+    def correction_gains(self, capacity_B: Tensor) -> Tensor:
+        """The gain of what is added to the flow that actions encode, (B, 1)."""
+        return torch.ones_like(capacity_B)[:, None]
+
     def prepare(self, action_BFA: Tensor, capacity_B: Tensor) -> ActionTerms:
         """Compute all that depends on actions and capacity alone."""
         action_BFA = action_BFA * self.trust(capacity_B)[:, None]
@@ -92,6 +97,7 @@ class ActionConditioned(nn.Module):
             motion_BF1X=self.motion_modulation(active_BFC)[:, :, None],
             correction_BF1X=self.correction_modulation(active_BFC)[:, :, None],
             condition_BFC=condition_BFC,
+            correction_gain_BF1=self.correction_gains(capacity_B)[:, None].expand(-1, action_BFA.shape[1], -1),
             blocks=ahead,
         )
 

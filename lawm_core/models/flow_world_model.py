@@ -19,6 +19,7 @@ from lawm_core.models.action_conditioned import ActionConditioned, ActionTerms
 from lawm_core.models.blocks import BlockConfig, grid_rotary
 from lawm_core.models.cache import KeyValueCache
 from lawm_core.models.cells import cells_from_tokens, tokens_from_cells
+from lawm_core.models.dial import CapacityGain, dial_settings
 from lawm_core.models.encoder import ResidualConv
 from lawm_core.models.flow import Carry, flow_from_coefficients, resample
 from lawm_core.models.geometry import FrameGeometry
@@ -88,8 +89,9 @@ class FlowWorldModel(ActionConditioned):
             nn.Conv2d(seen, config.conv_channels, 3, padding=1, padding_mode="replicate"),
             ResidualConv(config.conv_channels),
             nn.GELU(),
-            nn.Conv2d(config.conv_channels, 3, 3, padding=1, padding_mode="replicate"),
+            nn.Conv2d(config.conv_channels, 4, 3, padding=1, padding_mode="replicate"),
         )
+        self.correction_gain = CapacityGain(1 - dial_settings(), 1)
         self.embed_moved = nn.Linear(encoder.width, width)
         self.correction_norm = nn.LayerNorm(width, elementwise_affine=False)
         self.correction_modulation = nn.Linear(width, 2 * width)
@@ -117,6 +119,10 @@ class FlowWorldModel(ActionConditioned):
         """
         terms = self.prepare(action_BFA, capacity_B)
         return self.advance(state_BFND, terms, past or KeyValueCache(), carry, reference_BND)
+
+    def correction_gains(self, capacity_B: Tensor) -> Tensor:
+        """How much is added to what an action encodes, (B, 1)."""
+        return self.correction_gain(capacity_B)
 
     def encoded_flow(self, action_BFA: Tensor) -> Tensor:
         """The flow of an action's cosine coefficients, in frame widths."""
@@ -171,20 +177,24 @@ class FlowWorldModel(ActionConditioned):
     def predict_motion(self, state_BFND: Tensor, x_BXD: Tensor, terms: ActionTerms) -> tuple[Tensor, Tensor, Tensor]:
         """This step's flow_X2HW, its visible_logit_X1HW, and the state warped by a first guess, moved_XCHW.
 
-        Coarsely the flow is what the action encodes; tokens correct it, and convolutions that see the warped state
-        place it at the edges of what moves.
+        Coarsely the flow is what the action encodes. Convolutions that see the warped state place it at the edges of
+        what moves, by a factor on the flow's difference from its mean: where nothing or everything moves, they cannot
+        do harm. What the action leaves out is added, the less of it the more the action says.
         """
         token_BFNY = self.token_motion(self.modulated(self.motion_norm, x_BXD, terms.motion_BF1X))
         side = self.config.flow_places
         both_XYHW = rearrange(
             token_BFNY.float(), "b f (h w) (c i j) -> (b f) c (h i) (w j)", h=self.encoder_config.grid, i=side, j=side
         )
-        flow_X2HW = terms.flow_BF2HW.flatten(0, 1) + both_XYHW[:, :2] * (CORRECTION_UNIT / self.grid)
+        unit_BF111 = terms.correction_gain_BF1[..., None, None] * (CORRECTION_UNIT / self.grid)
+        unit_X111 = unit_BF111.flatten(0, 1)
+        flow_X2HW = terms.flow_BF2HW.flatten(0, 1) + both_XYHW[:, :2] * unit_X111
         moved_XCHW = resample(self._cells(state_BFND), flow_X2HW)
         seen = (F.pixel_unshuffle(moved_XCHW, self.shrink), both_XYHW[:, 2:], flow_X2HW * self.grid)
-        local_X3HW = self.local_motion(torch.cat(seen, dim=1)).float()
-        flow_X2HW = flow_X2HW + local_X3HW[:, :2] * (CORRECTION_UNIT / self.grid)
-        return flow_X2HW, local_X3HW[:, 2:] + VISIBLE_AT_FIRST, moved_XCHW
+        factor_X1HW, added_X2HW, logit_X1HW = self.local_motion(torch.cat(seen, dim=1)).float().split((1, 2, 1), dim=1)
+        own_X2HW = flow_X2HW - flow_X2HW.mean(dim=(2, 3), keepdim=True)
+        flow_X2HW = flow_X2HW + factor_X1HW * own_X2HW + added_X2HW * unit_X111
+        return flow_X2HW, logit_X1HW + VISIBLE_AT_FIRST, moved_XCHW
 
     def _cells(self, state_BFND: Tensor) -> Tensor:
         return cells_from_tokens(state_BFND.flatten(0, 1), self.encoder_config.cells).float()

@@ -132,6 +132,24 @@ def test_an_action_that_encodes_a_pan_carries_the_state_by_it():
     torch.testing.assert_close(terms.flow_BF2HW, flow, atol=1e-3, rtol=0)
 
 
+def test_at_full_capacity_corrections_of_a_pan_begin_at_nothing():
+    """Whatever tokens and convolutions say: a factor on the difference from the mean leaves uniform motion alone."""
+    world_model = build(shaken=False).member("noisy").world_model
+    with torch.no_grad():
+        for layer in (world_model.token_motion, *world_model.local_motion.parameters()):
+            for weight in layer.parameters() if isinstance(layer, torch.nn.Module) else [layer]:
+                weight.normal_()
+        state, action, capacity = inputs(1)
+        action = torch.zeros_like(action)
+        action[..., 0] = 3.0  # the slowest cosine
+        terms = world_model.prepare(action, torch.ones_like(capacity))
+        tokens = torch.randn(len(state), state.shape[2], world_model.config.block.width)
+        flow, _, _ = world_model.predict_motion(state, tokens, terms)
+        torch.testing.assert_close(flow, terms.flow_BF2HW[:, 0], atol=1e-5, rtol=0)
+        low = world_model.predict_motion(state, tokens, world_model.prepare(action, torch.zeros_like(capacity)))[0]
+        assert (low - flow).abs().max() > 0.01
+
+
 def test_pixel_errors_do_not_move_visibility():
     """Visibility means "was this seen"; an error of states must not teach it to hedge."""
     world_model = build().member("noisy").world_model.requires_grad_(True)
@@ -139,7 +157,8 @@ def test_pixel_errors_do_not_move_visibility():
     predicted, _ = world_model(state, action, capacity)
     (predicted.state_BFND - state).abs().mean().backward()
     head = world_model.local_motion[-1].weight.grad
-    assert head[2].abs().max() == 0 and head[:2].abs().max() > 0
+    factor, added, visible = head.split((1, 2, 1))
+    assert visible.abs().max() == 0 and factor.abs().max() > 0 and added.abs().max() > 0
 
 
 def test_what_is_probably_visible_stays_visible_over_many_steps():
