@@ -80,7 +80,6 @@ class FlowWorldModel(ActionConditioned):
         width, places = config.block.width, config.flow_places**2
         self.grid = encoder.grid * config.flow_places
         self.waves = min(encoder.grid, int((action_width // 2) ** 0.5))
-        self.coarse = coefficients_from_action(action_width, self.waves)
         self.token_motion = nn.Linear(width, (2 + config.token_channels) * places)
         ratio = max(1, encoder.cells // config.flow_places)  # state cells a side of a place of the flow
         self.shrink = ratio
@@ -125,8 +124,9 @@ class FlowWorldModel(ActionConditioned):
         return self.correction_gain(capacity_B)
 
     def encoded_flow(self, action_BFA: Tensor) -> Tensor:
-        """The flow of an action's cosine coefficients, in frame widths."""
-        flow_X2HW = flow_from_coefficients(self.coarse(action_BFA).flatten(0, 1), self.waves, self.grid)
+        """The flow of an action's first numbers, which are its cosine coefficients, in frame widths."""
+        coefficient_XK = action_BFA[..., : 2 * self.waves**2].flatten(0, 1)
+        flow_X2HW = flow_from_coefficients(coefficient_XK, self.waves, self.grid)
         return flow_X2HW.unflatten(0, (len(action_BFA), -1))
 
     def advance(
@@ -235,15 +235,3 @@ def visibility(logit: Tensor) -> Tensor:
 def last_carry(carry: Carry, frames: int) -> Carry:
     """Of clips with several frames each, the carry of every clip's last frame."""
     return Carry(*(x[frames - 1 :: frames] for x in (carry.flow_X2HW, carry.visible_X1HW)))
-
-
-def coefficients_from_action(action_width: int, waves: int) -> nn.Linear:
-    """An action to flow coefficients, at first the coefficients that `FlowInverseDynamics` starts to encode.
-
-    Without a common start the two have to agree on a code for motion from noise, which takes most of a short training.
-    """
-    layer = nn.Linear(action_width, 2 * waves**2)
-    with torch.no_grad():
-        layer.weight.copy_(torch.eye(2 * waves**2, action_width))
-        layer.bias.zero_()
-    return layer

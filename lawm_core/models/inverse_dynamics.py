@@ -108,22 +108,21 @@ class FlowInverseDynamicsConfig:
 class FlowInverseDynamics(TokenTransformer):
     """Two states and the flow between them to the bottleneck's raw numbers, conditioned on capacity by AdaLN-zero.
 
-    The action starts as the flow's slowest cosines; a transformer that sees flow and states adds what they miss.
+    The action is the flow's slowest cosines; a transformer that sees flow and states adds what they miss.
     """
 
-    correction_unit = 0.1
+    correction_unit = 0.03
 
     def __init__(
         self, config: FlowInverseDynamicsConfig, encoder: FrameGeometry, raw_width: int, action_width: int
     ) -> None:
         super().__init__()
-        self.config, self.grid = config, encoder.grid
+        self.config, self.grid, self.action_width = config, encoder.grid, action_width
         width = config.block.width
         self.embed_states = nn.Linear(2 * encoder.width, width)
         self.embed_flow = nn.Linear(2 * config.flow_places**2, width)
         self.build_transformer(config, encoder, raw_width)
         self.waves = min(encoder.grid, int((action_width // 2) ** 0.5))
-        self.coarse = action_from_coefficients(self.waves, action_width)
         self.loudness = CapacityGain(torch.ones_like(dial_settings()), action_width)
 
     def forward(self, state_BTND: Tensor, flow_BU2HW: Tensor, capacity_B: Tensor) -> Tensor:
@@ -132,13 +131,10 @@ class FlowInverseDynamics(TokenTransformer):
         flow_X2HW = resize_flow(flow_BU2HW.flatten(0, 1), self.grid * self.config.flow_places)
         token_XNK = token_flow(flow_X2HW, self.grid) * (self.grid * self.config.flow_places)
         x_XND = self.embed_states(torch.cat((before_XND, after_XND - before_XND), dim=-1)) + self.embed_flow(token_XNK)
-        return self.read(x_XND, self.coarse(flow_coefficients(flow_X2HW, self.waves)), capacity_B)
+        return self.read(x_XND, action_from_flow(flow_X2HW, self.waves, self.action_width), capacity_B)
 
 
-def action_from_coefficients(waves: int, action_width: int) -> nn.Linear:
-    """Flow coefficients to an action, at first as they are; learned from there."""
-    layer = nn.Linear(2 * waves**2, action_width)
-    with torch.no_grad():
-        layer.weight.copy_(torch.eye(action_width, 2 * waves**2))
-        layer.bias.zero_()
-    return layer
+def action_from_flow(flow_X2HW: Tensor, waves: int, action_width: int) -> Tensor:
+    """The action whose first numbers are the flow's slowest cosines, waves x waves of them for each axis: (X, A)."""
+    coefficient_XK = flow_coefficients(flow_X2HW, waves)
+    return F.pad(coefficient_XK, (0, action_width - coefficient_XK.shape[-1]))

@@ -13,12 +13,11 @@ from torch import Tensor, nn
 
 from lawm_core.models.blocks import Block, grid_rotary
 from lawm_core.models.dial import CapacityEmbedding, CapacityGain, dial_settings
-from lawm_core.models.flow import flow_coefficients
 from lawm_core.models.geometry import FrameGeometry
 from lawm_core.models.inverse_dynamics import (
     FlowInverseDynamicsConfig,
     InverseDynamicsConfig,
-    action_from_coefficients,
+    action_from_flow,
 )
 from lawm_core.models.motion import coarse_reading
 
@@ -42,11 +41,8 @@ class PlaceReader(nn.Module):
         self.out = nn.Linear(encoder.tokens * config.readout, action_width)
         self.flow = nn.Linear(width, 2)
         self.geometry, self.waves = encoder, min(encoder.grid, int((action_width // 2) ** 0.5))
-        self.coarse = (
-            action_from_coefficients(self.waves, action_width)
-            if self.by_flow
-            else coarse_reading(encoder, action_width)
-        )
+        self.action_width = action_width
+        self.coarse = nn.Identity() if self.by_flow else coarse_reading(encoder, action_width)
         self.loudness = CapacityGain(torch.ones_like(dial_settings()), action_width)
         for layer in (self.flow, self.out):
             nn.init.zeros_(layer.weight)
@@ -70,7 +66,7 @@ class PlaceReader(nn.Module):
         if not self.by_flow:
             return rearrange(flow_XN2, "x n two -> x (two n)")
         flow_X2HW = rearrange(flow_XN2, "x (h w) two -> x two h w", h=self.grid) / (self.grid * self.geometry.cells)
-        return flow_coefficients(flow_X2HW, self.waves)
+        return action_from_flow(flow_X2HW, self.waves, self.action_width)
 
     @torch.no_grad()
     def start_from(self, family: nn.Module) -> None:
@@ -89,8 +85,7 @@ class PlaceReader(nn.Module):
         seen, actions = family.inverse_dynamics, len(self.out.weight)
         for name in ("capacity", "coarse", "loudness"):
             getattr(self, name).load_state_dict(getattr(seen, name).state_dict())
-        self.out.weight.copy_(seen.out.weight[:actions])
-        self.out.bias.copy_(seen.out.bias[:actions])
-        for name in ("out", "coarse"):  # from a bottleneck's raw numbers to its actions
-            for weight in getattr(self, name).parameters():
-                weight.mul_(family.bottleneck.raw_scale)
+        self.out.weight.copy_(seen.out.weight[:actions] * seen.correction_unit)
+        self.out.bias.copy_(seen.out.bias[:actions] * seen.correction_unit)
+        for weight in (*self.out.parameters(), *self.loudness.parameters()):
+            weight.mul_(family.bottleneck.raw_scale)  # from a bottleneck's raw numbers to its actions

@@ -64,7 +64,7 @@ class FlowActionConfig:
     single_share: float = 0.7
     cycle: float = 0.3
     lean: float = 0.5
-    flow: float = 0.2
+    flow: float = 1.0
     visibility: float = 0.1
     generated: float = 0.3
 

@@ -25,6 +25,9 @@ class OptimizerConfig:
     clip_norm: float = 1.0
 
 
+GAIN_RATE_SHARE = 0.1
+
+
 class Muon(torch.optim.Optimizer):
     """Steps of even size in every direction of a matrix (Jordan et al. 2024, kellerjordan.github.io/posts/muon), with
     decoupled decay and Nesterov's momentum; what `torch.optim.Muon` does, to rounding.
@@ -92,12 +95,15 @@ def build_optimizers(
 ) -> list[torch.optim.Optimizer]:
     """Both optimizers, leaving out whichever has nothing to do. precision: of Muon's orthogonalisation.
 
-    Heads, embeddings, norms and convolutions go to AdamW: Muon's even-sized updates suit hidden matrices only.
+    Heads, embeddings, norms and convolutions go to AdamW: Muon's even-sized updates suit hidden matrices only. Gains of
+    whole actions learn at a tenth of its rate: they multiply everything an action says, and so would their noise.
     """
     trainable = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
     muon = [p for n, p in trainable if p.ndim == 2 and ".blocks." in f".{n}"]
     matrices = {id(p) for p in muon}
-    rest = [p for _, p in trainable if id(p) not in matrices]
+    gains = [p for n, p in trainable if n.endswith("gain_KA")]
+    known = matrices | {id(p) for p in gains}
+    rest = [p for _, p in trainable if id(p) not in known]
     decayed = [p for p in rest if p.ndim >= 2]
     plain, single = [p for p in rest if p.ndim == 1], [p for p in rest if p.ndim == 0]
     optimizers: list[torch.optim.Optimizer] = []
@@ -105,6 +111,7 @@ def build_optimizers(
         optimizers.append(Muon(muon, lr=config.muon_rate, weight_decay=config.weight_decay, precision=precision))
     groups = [{"params": decayed, "weight_decay": config.weight_decay}]
     groups += [{"params": few, "weight_decay": 0.0} for few in (plain, single)]  # FSDP2 cannot cut single numbers up
+    groups.append({"params": gains, "weight_decay": 0.0, "rate_share": GAIN_RATE_SHARE})
     optimizers.append(
         torch.optim.AdamW([g for g in groups if g["params"]], lr=config.adam_rate, betas=(0.9, 0.95), fused=True)
     )

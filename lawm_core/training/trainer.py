@@ -165,7 +165,7 @@ class Trainer:
         for optimizer in self.optimizers:
             peak = config.optimizer.muon_rate if isinstance(optimizer, Muon) else config.optimizer.adam_rate
             for group in optimizer.param_groups:
-                group["lr"] = peak * scale
+                group["lr"] = peak * scale * group.get("rate_share", 1.0)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self.step += 1
