@@ -6,7 +6,7 @@ action alone can only answer with the average over all cameras, which is close t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -26,8 +26,8 @@ class ControllerConfig:
     """names, units, limits: of a known action's numbers; mean, spread: their averages and standard deviations in the
     data.
 
-    kind: `places` and `attention` see the previous state, `action` only the action. block and depth are those of the
-    latter two; `places` has the sizes of its family's inverse dynamics.
+    kind: `places` and `attention` see the previous state, `action` only the action. block: of the latter two; `places`
+    has the sizes of its family's inverse dynamics, and at most `depth` of its blocks.
     """
 
     names: tuple[str, ...] = ("dx", "dy")
@@ -37,7 +37,7 @@ class ControllerConfig:
     spread: tuple[float, ...] = (1.0, 1.0)
     kind: str = "places"
     block: BlockConfig = field(default_factory=lambda: BlockConfig(width=128, heads=4))
-    depth: int = 2
+    depth: int = 1
 
     def __post_init__(self) -> None:
         counts = {len(self.names), len(self.units), len(self.limits), len(self.mean), len(self.spread)}
@@ -70,6 +70,7 @@ class Controller(nn.Module):
             nn.Linear(len(config.names), width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width)
         )
         if config.kind == "places":
+            reading = replace(reading, depth=min(config.depth, reading.depth))
             self.reader = PlaceReader(reading, encoder, action_width)
             return
         self.capacity = CapacityEmbedding(width)

@@ -70,12 +70,16 @@ class PlaceReader(nn.Module):
 
     @torch.no_grad()
     def start_from(self, family: nn.Module) -> None:
-        """Takes over how a `Family` of the same sizes reads tokens; what it reads from the next state is left out."""
+        """Takes over how a `Family` of the same widths reads tokens; what it reads from the next state is left out, and
+        blocks beyond its own depth.
+        """
         seen = family.inverse_dynamics
         self.embed_state.weight.copy_(seen.embed_states.weight[:, : self.embed_state.in_features])
         self.embed_state.bias.copy_(seen.embed_states.bias)
         self.place_ND.copy_(seen.place_ND)
-        for name in ("blocks", "norm", "readout"):
+        for own, taken in zip(self.blocks, seen.blocks, strict=False):
+            own.load_state_dict(taken.state_dict())
+        for name in ("norm", "readout"):
             getattr(self, name).load_state_dict(getattr(seen, name).state_dict())
         self.speak_as(family)
 

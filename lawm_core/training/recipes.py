@@ -192,7 +192,8 @@ def nano256() -> Recipe:
             flow=FlowReaderConfig(),
             decoder=PictureDecoderConfig(),
             families={
-                name: replace(parts, bottleneck=limit, sampler=SamplerConfig()) for name, limit in limits.items()
+                name: replace(parts, bottleneck=limit, sampler=SamplerConfig(width=192, depth=2))
+                for name, limit in limits.items()
             },
         ),
         stages={
