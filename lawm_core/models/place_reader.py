@@ -87,7 +87,7 @@ class PlaceReader(nn.Module):
     def speak_as(self, family: nn.Module) -> None:
         """Takes over how a `Family` of the same sizes puts what it has read into its own actions."""
         seen, actions = family.inverse_dynamics, len(self.out.weight)
-        for name in ("capacity", "coarse", "loudness"):
+        for name in ("capacity", "loudness") if self.by_flow else ("capacity", "loudness", "coarse"):
             getattr(self, name).load_state_dict(getattr(seen, name).state_dict())
         self.out.weight.copy_(seen.out.weight[:actions] * seen.correction_unit)
         self.out.bias.copy_(seen.out.bias[:actions] * seen.correction_unit)

@@ -7,6 +7,7 @@ from lawm_core.checkpoint import load_model, save_model
 from lawm_core.model import LatentActionModel
 from lawm_core.models.controller import ControllerConfig
 from tests.conftest import TINY_BLOCK, shake, tiny_config
+from tests.models.test_flow_world_model import tiny_flow_config
 
 ROBOT = {"names": ("dx", "dy"), "units": ("m", "rad"), "limits": (0.1, 0.2), "spread": (0.05, 0.1), "block": TINY_BLOCK}
 
@@ -66,6 +67,22 @@ def test_a_controller_of_places_starts_as_inverse_dynamics_that_sees_nothing_fol
         seen_B1A = family.infer(state_B1ND.expand(-1, 2, -1, -1), capacity_B).action_BUA
         told_B1A = controller(torch.randn(3, 1, 2), state_B1ND, capacity_B)
     assert seen_B1A.std() > 0.01 and torch.allclose(told_B1A, seen_B1A, atol=1e-4)
+
+
+def test_with_optical_flow_it_starts_as_inverse_dynamics_of_a_still_scene():
+    model = LatentActionModel(tiny_flow_config()).eval()
+    model.add_robot("seeing", ControllerConfig(**ROBOT))
+    shake(model)
+    family, controller = model.member("noisy"), model.controllers["seeing"]["noisy"]
+    for silent in (family.inverse_dynamics.embed_flow, controller.reader.flow, controller.embed[-1]):
+        for weight in silent.parameters():
+            weight.data.zero_()
+    controller.start_from(family)
+    state_B1ND, capacity_B = torch.randn(3, 1, 16, 64), torch.tensor([0.0, 0.4, 1.0])
+    with torch.no_grad():
+        seen_B1A = family.infer(state_B1ND.expand(-1, 2, -1, -1), capacity_B, torch.zeros(3, 1, 2, 8, 8)).action_BUA
+        told_B1A = controller(torch.randn(3, 1, 2), state_B1ND, capacity_B)
+    assert seen_B1A.std() > 1e-3 and torch.allclose(told_B1A, seen_B1A, atol=1e-5)
 
 
 def test_another_familys_controller_is_taken_over_in_the_own_language(model):
