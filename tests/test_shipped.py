@@ -10,6 +10,7 @@ from lawm_core.checkpoint import list_models, load_model
 from lawm_core.evaluation.bench import Bench, SuiteConfig
 from lawm_core.evaluation.controller import measure_controller
 from lawm_core.evaluation.twins import measure_twins
+from lawm_core.model_folders import find_model
 from lawm_core.worlds.episodes import EpisodeWorld, build_episodes
 
 ROBOTS = Path(__file__).resolve().parent.parent / "assets" / "robots"
@@ -39,13 +40,14 @@ def twins() -> Callable[[str], dict[tuple[float, str], float]]:
     return measure
 
 
-def test_there_is_a_default_model_with_three_families_and_both_reference_lines():
-    assert list_models()
+def test_the_default_model_has_three_families_with_samplers_and_fits_a_small_host():
+    name, *_ = list_models()
     model = load_model()
-    assert model.families == ("noisy", "sparse", "discrete") and set(model.references) == {
-        "deterministic", "unconstrained",
-    }  # fmt: skip
+    assert model.families == ("noisy", "sparse", "discrete") and not model.references
     assert all("learned" in model.samplers(family) for family in model.families)
+    assert (model.frame_size, model.picture_size) == (128, 256)
+    shards = [path.stat().st_size for path in (find_model(name)).glob("*.safetensors")]
+    assert max(shards) <= 16 * 2**20 and sum(shards) <= 48 * 2**20
 
 
 @each("noisy", "sparse", "discrete")
@@ -90,15 +92,9 @@ def driven(tmp_path_factory) -> Callable[[str], dict[str, float]]:
 def test_both_robots_can_be_driven_in_every_family():
     model = load_model()
     assert model.robots == ("arm", "rover")
-    assert {f"{robot}_action_only" for robot in model.robots} < set(model.controllers)
 
 
 @pytest.mark.parametrize("robot", ["arm", "rover"])
 @each("noisy", "sparse", "discrete")
 def test_known_actions_do_nearly_what_inferred_ones_do(driven, robot, family):
     assert driven(family)[f"{robot}_ratio"] <= 1.25 and driven(family)[f"{robot}_still"] <= 1.1
-
-
-@each("noisy", "sparse")
-def test_an_arms_commands_mean_what_its_camera_sees(driven, family):
-    assert driven(family)["arm_ratio"] < driven(family)["arm_action_only_ratio"] - 0.05

@@ -21,6 +21,8 @@ from lawm_core.models.encoder import ResidualConv, arrange_for_convolutions
 from lawm_core.models.flow import inside_frame, resample, resize_flow
 from lawm_core.models.geometry import FrameGeometry
 
+CORRECTION_UNIT = 0.05  # of the flow's correction: AdamW's steps, whatever the gradient, then move details little
+
 
 @dataclass(frozen=True, kw_only=True)
 class PictureDecoderConfig:
@@ -109,7 +111,8 @@ class PictureDecoder(ContextDecoder):
         if reference is None:
             logit_X1HW, picture_XCHW = torch.full_like(detail_X4HW[:, 3:], -20.0), generated_XCHW
         else:
-            flow_X2HW = flow_X2HW + self.config.reach * torch.tanh(self.flow_head(x_XCHW).float())
+            step_X2HW = torch.tanh(self.flow_head(x_XCHW).float() * CORRECTION_UNIT)
+            flow_X2HW = flow_X2HW + self.config.reach * step_X2HW
             carried_XCHW = resample(picture_XCHW, flow_X2HW)
             prior_X1HW = F.interpolate(visible_X1HW, scale_factor=self.ratio, mode="bilinear", align_corners=False)
             logit_X1HW = detail_X4HW[:, 3:] + torch.logit(prior_X1HW.clamp(0.02, 0.98))

@@ -197,7 +197,7 @@ def test_a_long_drive_takes_a_drawn_frame_as_its_new_reference_and_can_be_taken_
     model.add_robot("toy", TOY)
     world_model = model.member("noisy").world_model
     with torch.no_grad():  # everything is hidden by and by
-        world_model.local_motion[-1].bias[2] = -4.2
+        world_model.local_motion[-1].bias[-1] = -4.2
     school, action = DrivingSchool(model), LEFT
     made = school.begin(torch.rand(3, 64, 64), "toy", "noisy", 1.0)
     for _ in range(4):
