@@ -17,9 +17,8 @@ CARRIED = (
     "assets/film.gif",
     "assets/map.png",
     "assets/page.png",
-    "checkpoints/nano/card.md",
-    "checkpoints/nano/report/domain.md",
-    "checkpoints/nano/report/report.md",
+    "checkpoints/nano256/card.md",
+    "checkpoints/nano256/report/report.md",
     "SECURITY.md",
 )
 LINK = re.compile(r"\[([^\]]*)\]\(\.\./([^)#\s]+)\)")

@@ -200,7 +200,10 @@ class ReferencePictureObjective(Objective):
             visible_BU1HW = self.enlarge(seen_BU1HW * known_BU1HW)
             error = (drawn.carried_BTCHW - true_BUCHW).abs() * visible_BU1HW
             losses["carried"] = error.sum() / (3 * visible_BU1HW.sum()).clamp_min(1.0)
-            losses["generated"] = self.pixel_loss(drawn.generated_BTCHW, true_BUCHW)
+            # Most of a frame is carried over, so the generated picture is judged mainly where it will be seen.
+            mask_BU1HW = drawn.carried_logit_BT1HW.detach().float().sigmoid()
+            needed_BU1HW = 0.1 + 1 - torch.minimum(mask_BU1HW, self.enlarge(seen_BU1HW))
+            losses["generated"] = self.pixel_loss(drawn.generated_BTCHW, true_BUCHW, needed_BU1HW)
             entropy = F.binary_cross_entropy_with_logits(
                 drawn.carried_logit_BT1HW.float(), self.enlarge(seen_BU1HW), reduction="none"
             )
@@ -223,11 +226,16 @@ class ReferencePictureObjective(Objective):
         predictions = member.world_model.rollout(state_BTND[:, :1], action_BUA, capacity_B)
         return join_predictions(state_BTND[:, 0], predictions), state_BTND
 
-    def pixel_loss(self, frame_BTCHW: Tensor, true_BTCHW: Tensor) -> Tensor:
-        """L1 and structural loss; the structural one at half size, where it costs a quarter."""
+    def pixel_loss(self, frame_BTCHW: Tensor, true_BTCHW: Tensor, weight_BT1HW: Tensor | None = None) -> Tensor:
+        """L1, weighted where weights are given, and structural loss, at half size, where it costs a quarter."""
+        error_BTCHW = (frame_BTCHW.float() - true_BTCHW).abs()
+        if weight_BT1HW is None:
+            error = error_BTCHW.mean()
+        else:
+            error = (error_BTCHW * weight_BT1HW).sum() / (3 * weight_BT1HW.sum())
         frame_XCHW, true_XCHW = frame_BTCHW.flatten(0, 1).float(), true_BTCHW.flatten(0, 1)
         half = (F.avg_pool2d(frame_XCHW, 2).clamp(0, 1), F.avg_pool2d(true_XCHW, 2))
-        return (frame_XCHW - true_XCHW).abs().mean() + self.config.structural * structural_loss(*half)
+        return error + self.config.structural * structural_loss(*half)
 
     def enlarge(self, field_BU1HW: Tensor) -> Tensor:
         """A field at the picture size."""
