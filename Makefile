@@ -22,8 +22,8 @@ lint: .venv/.dev
 format: .venv/.dev
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
-train: .venv/.train ## the whole nano chain from nothing, into runs/nano
-	$(BIN)/python -m lawm_core train all --recipe nano --data $(DATA) --out runs/nano --resume $(if $(MINUTES),--minutes $(MINUTES))
+train: .venv/.train ## the whole chain of nano256 from nothing, into runs/nano256
+	$(BIN)/python -m lawm_core train all --recipe nano256 --data $(DATA) --out runs/nano256 --resume $(if $(MINUTES),--minutes $(MINUTES))
 
 evaluate: .venv/.app ## the shipped model on the val split, into report/
 	$(BIN)/python -m lawm_core evaluate --data $(DATA) --out report

@@ -169,7 +169,7 @@ def add_training(command: Command) -> None:
     three.add_argument("--family", help="for lam, sampler, controller: noisy, sparse, ... (default: every one)")
     three.add_argument("--robot", help="for controller and baselines: the robot's name, arm or rover or another")
     three.add_argument("--labels", type=Path, help="for both: its episodes, a LeRobotDataset v3.0 folder")
-    three.add_argument("--recipe", type=recipe, default="nano", help="nano, nano256, lite or large")
+    three.add_argument("--recipe", type=recipe, default="nano256", help="nano256, nano, lite or large (default nano256)")
     three.add_argument(
         "--front-end",
         type=Path,
@@ -213,7 +213,7 @@ def add_making(command: Command) -> None:
     sand.add_argument("folder", type=Path)
     sand.add_argument("--out", type=Path, required=True, help="a stopped run goes on there; `train --data` takes it")
     sand.add_argument(
-        "--recipe", type=recipe, default="nano", help="whose rate and size they are made for (default nano)"
+        "--recipe", type=recipe, default="nano256", help="whose rate and size they are made for (default nano256)"
     )
     sand.add_argument("--clips", type=positive_int, default=256, help="videos of a shard (default 256)")
     sand.add_argument("--workers", type=positive_int, default=1, help="shards that are made at once (default 1)")

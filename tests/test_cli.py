@@ -230,7 +230,7 @@ EARLY = [
     (
         "train lam --out r --recipe gone",
         2,
-        "recipe must be one of nano, nano256, lite, large, nano_masked, nano_mixed, got 'gone'.",
+        "recipe must be one of nano, nano256, nano256_references, lite, large, nano_masked, nano_mixed, got 'gone'.",
     ),
     ("train lam --out r --data gone", 2, "gone: no such folder."),
     ("train lam --out r --robot-video gone", 2, "gone: no such folder."),
@@ -250,7 +250,7 @@ EARLY = [
     ("record arm --out d --rate inf", 2, "must be a finite number above 0, got inf."),
     ("pack gone out", 4, "'gone' is neither a folder"),
     ("push gone hub:owner/name", 4, "'gone' is neither a folder"),
-    ("push nano owner/name", 4, "hub:owner/name"),
+    ("push nano256 owner/name", 4, "hub:owner/name"),
     ("evaluate --data gone", 2, "gone: no such folder."),
     ("evaluate --data here --labels gone", 2, "gone: no such folder."),
     ("evaluate --data here --baselines gone", 2, "gone: no such folder."),

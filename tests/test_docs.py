@@ -101,7 +101,7 @@ def test_the_hallway_on_the_method_page_is_the_code_s_own():
 
 
 def test_recipes_are_as_the_table_says():
-    for name in ("nano", "lite", "large"):
+    for name in ("nano256", "nano", "lite", "large"):
         made = recipes.RECIPES[name]().model
         world = made.families["noisy"].world_model
         row = (
@@ -109,9 +109,10 @@ def test_recipes_are_as_the_table_says():
             f"{made.encoder.tokens} tokens of {made.encoder.width} | {world.depth} blocks of {world.block.width} |"
         )
         assert row in PAGES["recipes.md"]
-    steps = {name: stage.trainer.steps for name, stage in recipes.nano().stages.items()}
+    steps = {name: stage.trainer.steps for name, stage in recipes.nano256().stages.items()}
     told = dict(re.findall(r"^\| `(\w+)`.*\| (\d+.*?) \|$", PAGES["recipes.md"], re.MULTILINE))
     assert told["encoder"] == str(steps["encoder"]) and told["decoder"] == str(steps["decoder"])
+    assert told["flow"] == str(steps["flow"])
     assert told["lam"] == f"{steps['lam-noisy']}, then {steps['lam-sparse']} each"
     assert told["sampler"] == f"{steps['sampler-noisy']} each"
 
