@@ -30,7 +30,7 @@ PLANNERS = {  # a person waits for them
     "arm": lawm.CemConfig(samples=64, elites=8, iterations=6),
     "rover": lawm.CemConfig(samples=32, elites=5, iterations=4),
 }
-SIMULATOR_SIZE = 96  # pixels a side, drawn; the model sees them at its own size
+SIMULATOR_SIZE = 256  # pixels a side, drawn; the model sees them at its own size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,17 +212,20 @@ class DrivingSchool:
         """
         search = lawm.known_search(drive.robot, self.model.robot(drive.robot))
         with self.lock, torch.inference_mode():
-            dynamics = lawm.WorldModelDynamics(self._present(drive))
+            now = self._present(drive)
+            dynamics = lawm.WorldModelDynamics(now)
             goal_ND = self.model.encode(goal_CHW[None, None])[0, 0]
+        picture_1CHW = from_bytes(drive.frames[drive.references[-1]])[None]
         generator = torch.Generator().manual_seed(0)
         planner = PLANNERS["arm" if drive.robot == "arm" else "rover"]
         rounds = lawm.search_by_cem(dynamics, lawm.GoalState(goal_ND), search, planner, generator)
         for _ in range(planner.iterations):
             with self.lock, torch.inference_mode():
                 found = next(rounds)
-                end_SND = dynamics.unroll(torch.cat((found.action_HK[None], found.elite_EHK[: SHOWN_ENDS - 1])))
-                shown = [self.model.decode(end_1ND[None])[0, 0] for end_1ND in end_SND.split(1)]
-            yield found, shown, planner.iterations
+                plan_EHK = torch.cat((found.action_HK[None], found.elite_EHK[: SHOWN_ENDS - 1]))
+                *_, end = now.expand(len(plan_EHK)).steps(plan_EHK)
+                shown_E1CHW = self.model.render(end.rollout, picture_1CHW.expand(len(plan_EHK), -1, -1, -1))
+            yield found, list(shown_E1CHW[:, 0]), planner.iterations
 
     def checked(self, robot: str, told: Sequence[float]) -> tuple[float, ...]:
         """An action within the robot's limits. Raises ValueError for what is none."""
