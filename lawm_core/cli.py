@@ -169,7 +169,9 @@ def add_training(command: Command) -> None:
     three.add_argument("--family", help="for lam, sampler, controller: noisy, sparse, ... (default: every one)")
     three.add_argument("--robot", help="for controller and baselines: the robot's name, arm or rover or another")
     three.add_argument("--labels", type=Path, help="for both: its episodes, a LeRobotDataset v3.0 folder")
-    three.add_argument("--recipe", type=recipe, default="nano256", help="nano256, nano, lite or large (default nano256)")
+    three.add_argument(
+        "--recipe", type=recipe, default="nano256", help="nano256, nano, lite or large (default nano256)"
+    )
     three.add_argument(
         "--front-end",
         type=Path,

@@ -179,21 +179,22 @@ class FlowWorldModel(ActionConditioned):
 
         Coarsely the flow is what the action encodes. Convolutions that see the warped state place it at the edges of
         what moves, by a factor on the flow's difference from its mean: where nothing or everything moves, they cannot
-        do harm. What the action leaves out is added, the less of it the more the action says.
+        do harm. What the action leaves out is added. Both count less the more the action says: at full capacity the
+        action's own flow generalises better.
         """
         token_BFNY = self.token_motion(self.modulated(self.motion_norm, x_BXD, terms.motion_BF1X))
         side = self.config.flow_places
         both_XYHW = rearrange(
             token_BFNY.float(), "b f (h w) (c i j) -> (b f) c (h i) (w j)", h=self.encoder_config.grid, i=side, j=side
         )
-        unit_BF111 = terms.correction_gain_BF1[..., None, None] * (CORRECTION_UNIT / self.grid)
-        unit_X111 = unit_BF111.flatten(0, 1)
+        gain_X111 = terms.correction_gain_BF1[..., None, None].flatten(0, 1)
+        unit_X111 = gain_X111 * (CORRECTION_UNIT / self.grid)
         flow_X2HW = terms.flow_BF2HW.flatten(0, 1) + both_XYHW[:, :2] * unit_X111
         moved_XCHW = resample(self._cells(state_BFND), flow_X2HW)
         seen = (F.pixel_unshuffle(moved_XCHW, self.shrink), both_XYHW[:, 2:], flow_X2HW * self.grid)
         factor_X1HW, added_X2HW, logit_X1HW = self.local_motion(torch.cat(seen, dim=1)).float().split((1, 2, 1), dim=1)
         own_X2HW = flow_X2HW - flow_X2HW.mean(dim=(2, 3), keepdim=True)
-        flow_X2HW = flow_X2HW + factor_X1HW * own_X2HW + added_X2HW * unit_X111
+        flow_X2HW = flow_X2HW + factor_X1HW * gain_X111 * own_X2HW + added_X2HW * unit_X111
         return flow_X2HW, logit_X1HW + VISIBLE_AT_FIRST, moved_XCHW
 
     def _cells(self, state_BFND: Tensor) -> Tensor:

@@ -20,6 +20,8 @@ from lawm_core.models.flow_reader import token_flow
 from lawm_core.models.geometry import FrameGeometry
 from lawm_core.models.motion import MotionConfig, MotionReader, coarse_reading
 
+CORRECTION_UNIT = 0.03  # of what is added to the cosines of a flow
+
 
 @dataclass(frozen=True, kw_only=True)
 class InverseDynamicsConfig:
@@ -33,13 +35,7 @@ class InverseDynamicsConfig:
 
 
 class TokenTransformer(nn.Module):
-    """What inverse dynamics models have in common: a transformer over one transition's tokens, and its read-out.
-
-    correction_unit: what a read-out of 1 adds to the coarse action. AdamW changes each weight by its learning rate, so
-    a smaller unit adds less noise to an action that is nearly right from the start.
-    """
-
-    correction_unit = 1.0
+    """What inverse dynamics models have in common: a transformer over one transition's tokens, and its read-out."""
 
     def build_transformer(
         self, config: InverseDynamicsConfig | FlowInverseDynamicsConfig, encoder: FrameGeometry, raw_width: int
@@ -55,6 +51,10 @@ class TokenTransformer(nn.Module):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
+    def correction_gains(self, capacity_B: Tensor) -> Tensor:
+        """How much a read-out of 1 adds to the coarse action, (B, 1)."""
+        return torch.ones_like(capacity_B)[:, None]
+
     def read(self, x_XND: Tensor, coarse_XA: Tensor, capacity_B: Tensor) -> Tensor:
         """raw_BUX from embedded tokens without positions, and from the coarse action of each of X transitions."""
         clips = len(capacity_B)
@@ -63,7 +63,8 @@ class TokenTransformer(nn.Module):
         x_XND = x_XND + self.place_ND
         for block in self.blocks:
             x_XND, _ = block(x_XND, rotary, condition_BFC=condition_X1C)
-        raw_BUX = self.out(self.readout(self.norm(x_XND)).flatten(1)).unflatten(0, (clips, -1)) * self.correction_unit
+        raw_BUX = self.out(self.readout(self.norm(x_XND)).flatten(1)).unflatten(0, (clips, -1))
+        raw_BUX = raw_BUX * self.correction_gains(capacity_B)[:, None]
         coarse_BUA = coarse_XA.unflatten(0, (clips, -1)) * self.loudness(capacity_B)[:, None]
         return raw_BUX + F.pad(coarse_BUA, (0, raw_BUX.shape[-1] - coarse_BUA.shape[-1]))
 
@@ -108,10 +109,9 @@ class FlowInverseDynamicsConfig:
 class FlowInverseDynamics(TokenTransformer):
     """Two states and the flow between them to the bottleneck's raw numbers, conditioned on capacity by AdaLN-zero.
 
-    The action is the flow's slowest cosines; a transformer that sees flow and states adds what they miss.
+    The action is the flow's slowest cosines. A transformer that sees flow and states adds what limited actions need
+    beside them, the less the higher the capacity: at full capacity the cosines alone generalise better.
     """
-
-    correction_unit = 0.03
 
     def __init__(
         self, config: FlowInverseDynamicsConfig, encoder: FrameGeometry, raw_width: int, action_width: int
@@ -124,6 +124,11 @@ class FlowInverseDynamics(TokenTransformer):
         self.build_transformer(config, encoder, raw_width)
         self.waves = min(encoder.grid, int((action_width // 2) ** 0.5))
         self.loudness = CapacityGain(torch.ones_like(dial_settings()), action_width)
+        self.correction_gain = CapacityGain(1 - dial_settings(), 1)
+
+    def correction_gains(self, capacity_B: Tensor) -> Tensor:
+        """Small: AdamW changes each weight by its learning rate, whatever the gradient."""
+        return self.correction_gain(capacity_B) * CORRECTION_UNIT
 
     def forward(self, state_BTND: Tensor, flow_BU2HW: Tensor, capacity_B: Tensor) -> Tensor:
         """raw_BUX for the U = T - 1 transitions of each clip; each depends on its own two frames only."""
