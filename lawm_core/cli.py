@@ -170,6 +170,10 @@ def add_training(command: Command) -> None:
     three.add_argument("--robot", help="for controller and baselines: the robot's name, arm or rover or another")
     three.add_argument("--labels", type=Path, help="for both: its episodes, a LeRobotDataset v3.0 folder")
     three.add_argument(
+        "--action-only", action="store_true",
+        help="for controller: also one that sees the action alone, to measure what seeing is worth",
+    )  # fmt: skip
+    three.add_argument(
         "--recipe", type=recipe, default="nano256", help="nano256, nano, lite or large (default nano256)"
     )
     three.add_argument(

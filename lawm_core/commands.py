@@ -265,6 +265,7 @@ def run_train_labelled(options: argparse.Namespace) -> None:
         options.labels,
         options.cache,
         families=[options.family] if options.family else None,
+        kinds=("places", "action") if options.action_only else ("places",),
         minutes=options.minutes,
         resume=options.resume,
         device=options.device,

@@ -53,7 +53,7 @@ def train_controllers(
     data: str | Path,
     cache: str | Path = "cache",
     families: Sequence[str] | None = None,
-    kinds: Sequence[str] = ("places", "action"),
+    kinds: Sequence[str] = ("places",),
     steps: int = 2000,
     minutes: float | None = None,
     resume: bool = False,
@@ -65,7 +65,7 @@ def train_controllers(
     ROBOT-FAMILY.
 
     The first family's take `steps`; the others start from what those have learned and take a third as many. The kind
-    that sees the action alone is kept as ROBOT_action_only. The loss is the paper's [LAWM §3], and for `places` the
+    `action`, which sees the action alone and is for measuring, is kept as ROBOT_action_only. The loss is the paper's [LAWM §3], and for `places` the
     expected motion's beside it.
     """
     out, device = Path(out), pick_device(device)

@@ -164,7 +164,7 @@ def test_a_run_gives_a_model_controllers_and_the_suite_measures_them(labels, run
         "--cache",
         str(tmp_path / "cache"),
     ]
-    assert main([*arguments, "--robot", "toy", "--labels", str(labels)]) == 0
+    assert main([*arguments, "--robot", "toy", "--labels", str(labels), "--action-only"]) == 0
     stages = capsys.readouterr().out
     assert stages.count("controller-toy-") == 2 and stages.count("controller-toy_action_only-") == 2
     model = load_model(run / "model")
