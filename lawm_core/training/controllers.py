@@ -64,9 +64,9 @@ def train_controllers(
     """Trains a controller for each family and kind on OUT/model and saves the model; the last distances by
     ROBOT-FAMILY.
 
-    The first family's take `steps`; the others start from what those have learned and take a third as many. The kind
-    `action`, which sees the action alone and is for measuring, is kept as ROBOT_action_only. The loss is the paper's [LAWM §3], and for `places` the
-    expected motion's beside it.
+    The first family's take `steps`; the others start from what those have learned and take a third as many. Kind
+    `action`, which sees the action alone and is for measuring, is kept as ROBOT_action_only. The loss is the paper's
+    [LAWM §3], and for `places` the expected motion's beside it.
     """
     out, device = Path(out), pick_device(device)
     model = load_model(out / "model", device=device)
