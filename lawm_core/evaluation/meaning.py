@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lawm_core.model import LatentActionModel
@@ -41,12 +42,12 @@ class Motion:
 @torch.inference_mode()
 def read_motion(model: LatentActionModel, before_XND: Tensor, after_XND: Tensor, family: str | None = None) -> Motion:
     """The motion between pairs of states."""
-    encoder, reader = model.config.encoder, model.member(family).inverse_dynamics.motion
+    encoder = model.config.encoder
     pairs = zip(before_XND.split(64), after_XND.split(64), strict=True)
-    # What it reads where nothing moves is its own habit, and does not count.
-    flows = [reader(b, a)[1] - reader(b, b)[1] for b, a in pairs]
-    # The reader says where content came from, in cells; it moved the other way.
-    flow_XY = -torch.cat(flows).flatten(1).cpu() / (encoder.grid * encoder.cells)
+    # What is read where nothing moves is the reader's own habit, and does not count.
+    flows = [read_tokens(model, b, a, family) - read_tokens(model, b, b, family) for b, a in pairs]
+    # The reader says where content came from; it moved the other way.
+    flow_XY = -torch.cat(flows).flatten(1).cpu()
     # In double precision: the solver's last digits depend on where in memory its numbers lie, and must not show.
     flow_XY, basis_Y4 = flow_XY.double(), camera_motions(encoder.grid).double()
     motion_X4 = torch.linalg.lstsq(basis_Y4, flow_XY.T).solution.T
@@ -55,6 +56,16 @@ def read_motion(model: LatentActionModel, before_XND: Tensor, after_XND: Tensor,
     speed_X = flow_XY.square().mean(dim=1).mul(2).sqrt()
     motion_X4, share_X, speed_X = motion_X4.float(), share_X.float(), speed_X.float()
     return Motion(motion_X4[:, :2], motion_X4[:, 2], motion_X4[:, 3], share_X, speed_X)
+
+
+def read_tokens(model: LatentActionModel, before_XND: Tensor, after_XND: Tensor, family: str | None) -> Tensor:
+    """Where the content of each token was in the state before, flow_XN2 in frame widths."""
+    encoder = model.config.encoder
+    if model.flow_reader is None:
+        flow_XN2 = model.member(family).inverse_dynamics.motion(before_XND, after_XND)[1]
+        return flow_XN2 / (encoder.grid * encoder.cells)
+    flow_X2HW = F.adaptive_avg_pool2d(model.flow_reader(before_XND, after_XND), encoder.grid)
+    return flow_X2HW.flatten(2).transpose(1, 2)
 
 
 def camera_motions(grid: int, device: torch.device | str = "cpu") -> Tensor:

@@ -8,6 +8,7 @@ from lawm_core.model import LatentActionModel
 from lawm_core.models.cells import cells_from_tokens, displace, tokens_from_cells
 from lawm_core.models.motion import spread_flow
 from tests.conftest import tiny_config
+from tests.models.test_flow_world_model import tiny_flow_config
 
 
 def moved(state_XND: torch.Tensor, model, motion: tuple[float, float, float, float]) -> torch.Tensor:
@@ -27,11 +28,14 @@ def smooth_states(model, count: int = 6) -> torch.Tensor:
     return model.encode(frame_XCHW[:, None])[:, 0]
 
 
-@pytest.fixture
-def fresh_model():
-    """Untrained, but its motion reader finds motion from the start."""
+@pytest.fixture(params=[tiny_config, tiny_flow_config])
+def fresh_model(request):
+    """Untrained, but what reads motion finds it from the start."""
     torch.manual_seed(0)
-    return LatentActionModel(tiny_config()).eval().requires_grad_(False)
+    model = LatentActionModel(request.param()).eval().requires_grad_(False)
+    if model.flow_reader is not None:
+        model.flow_reader.log_sharpness.fill_(-9.0)  # features of chance match nothing: least squares alone
+    return model
 
 
 def test_camera_motions_are_read_back(fresh_model):
