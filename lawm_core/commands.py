@@ -420,7 +420,7 @@ def open_labelled(folder: Path, options: argparse.Namespace, model):
     from lawm_core.worlds.episodes import EpisodeWorld, build_episodes
 
     progress = None if options.quiet else show_progress
-    home = build_episodes(folder, options.cache, model.frames_per_second, model.frame_size, progress=progress)
+    home = build_episodes(folder, options.cache, model.frames_per_second, model.picture_size, progress=progress)
     world = EpisodeWorld(home, options.split)
     robots = {name: model.robot(name).names for name in model.robots}
     found = next((name for name, names in robots.items() if names == world.names), None)

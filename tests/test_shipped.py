@@ -77,7 +77,7 @@ def driven(tmp_path_factory) -> Callable[[str], dict[str, float]]:
     """
     model, cache = load_model(), tmp_path_factory.mktemp("cache")
     labelled = {
-        robot: EpisodeWorld(build_episodes(ROBOTS / robot, cache, model.frames_per_second, model.frame_size), "val")
+        robot: EpisodeWorld(build_episodes(ROBOTS / robot, cache, model.frames_per_second, model.picture_size), "val")
         for robot in model.robots
     }
 
