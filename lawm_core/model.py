@@ -22,6 +22,7 @@ from lawm_core.models.controller import Controller, ControllerConfig
 from lawm_core.models.decoder import DecoderConfig, FrameDecoder
 from lawm_core.models.encoder import EncoderConfig, FrameEncoder
 from lawm_core.models.family import Family, FamilyConfig
+from lawm_core.models.flow import visibility
 from lawm_core.models.flow_reader import FlowReader, FlowReaderConfig
 from lawm_core.models.flow_world_model import Prediction
 from lawm_core.models.picture_decoder import PictureDecoder, PictureDecoderConfig, Reference
@@ -308,7 +309,7 @@ class LatentActionModel(nn.Module):
         )
         with autocast(state_BTND.device, self.precision):
             drawn = self.decoder(state_BTND, reference)
-        share_BU = drawn.carried_logit_BT1HW[:, 1:].float().sigmoid().mean(dim=(2, 3, 4))
+        share_BU = visibility(drawn.carried_logit_BT1HW[:, 1:].float()).mean(dim=(2, 3, 4))
         return drawn.picture_BTCHW[:, 1:].float().clamp(0, 1), share_BU
 
     def member(self, family: str | None) -> Family:

@@ -50,6 +50,15 @@ def inside_frame(flow_X2HW: Tensor) -> Tensor:
     return ((at_X2HW >= 0) & (at_X2HW <= 1)).all(dim=1, keepdim=True).float()
 
 
+def visibility(logit: Tensor) -> Tensor:
+    """Probabilities as shares to compose: above three quarters everything is visible, below a quarter nothing.
+
+    Probabilities of neighbouring steps are not independent. Their product would hide a place that is probably visible
+    at each of many steps.
+    """
+    return (logit.sigmoid() * 2 - 0.5).clamp(0, 1)
+
+
 @dataclass(frozen=True)
 class Carry:
     """Where each place of the present frame is in a reference frame, and whether it can be seen there.

@@ -21,7 +21,7 @@ from lawm_core.models.cache import KeyValueCache
 from lawm_core.models.cells import cells_from_tokens, tokens_from_cells
 from lawm_core.models.dial import CapacityGain, dial_settings
 from lawm_core.models.encoder import ResidualConv
-from lawm_core.models.flow import Carry, flow_from_coefficients, resample
+from lawm_core.models.flow import Carry, flow_from_coefficients, resample, visibility
 from lawm_core.models.geometry import FrameGeometry
 
 VISIBLE_AT_FIRST = 4.0  # logit of visibility before training
@@ -222,15 +222,6 @@ class FlowWorldModel(ActionConditioned):
             carry = prediction.carry
             out.append(prediction)
         return out
-
-
-def visibility(logit: Tensor) -> Tensor:
-    """Probabilities as shares to compose: above three quarters everything is visible, below a quarter nothing.
-
-    Probabilities of neighbouring steps are not independent. Their product would hide a place that is probably visible
-    at each of many steps.
-    """
-    return (logit.sigmoid() * 2 - 0.5).clamp(0, 1)
 
 
 def last_carry(carry: Carry, frames: int) -> Carry:

@@ -18,7 +18,7 @@ from lawm_core.models.blocks import BlockConfig
 from lawm_core.models.cells import cells_from_tokens
 from lawm_core.models.decoder import ContextDecoder
 from lawm_core.models.encoder import ResidualConv, arrange_for_convolutions
-from lawm_core.models.flow import inside_frame, resample, resize_flow
+from lawm_core.models.flow import inside_frame, resample, resize_flow, visibility
 from lawm_core.models.geometry import FrameGeometry
 
 CORRECTION_UNIT = 0.05  # of the flow's correction: AdamW's steps, whatever the gradient, then move details little
@@ -57,7 +57,7 @@ class Drawn:
     """Pictures and what they are made of.
 
     picture_BTCHW: not clamped. generated_BTCHW, carried_BTCHW: the two that are blended. carried_logit_BT1HW: of the
-    mask, which is 1 where the picture is carried over.
+    mask; its `visibility` is 1 where the picture is carried over.
     """
 
     picture_BTCHW: Tensor
@@ -116,7 +116,7 @@ class PictureDecoder(ContextDecoder):
             carried_XCHW = resample(picture_XCHW, flow_X2HW)
             prior_X1HW = F.interpolate(visible_X1HW, scale_factor=self.ratio, mode="bilinear", align_corners=False)
             logit_X1HW = detail_X4HW[:, 3:] + torch.logit(prior_X1HW.clamp(0.02, 0.98))
-            share_X1HW = logit_X1HW.detach().sigmoid() * inside_frame(resize_flow(flow_X2HW, size))
+            share_X1HW = visibility(logit_X1HW.detach()) * inside_frame(resize_flow(flow_X2HW, size))
             picture_XCHW = torch.lerp(generated_XCHW, carried_XCHW, share_X1HW)
         parts = (picture_XCHW, generated_XCHW, carried_XCHW, logit_X1HW)
         return Drawn(*(x.unflatten(0, (batch, frames)) for x in parts))

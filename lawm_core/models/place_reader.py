@@ -44,7 +44,7 @@ class PlaceReader(nn.Module):
         self.action_width = action_width
         self.coarse = nn.Identity() if self.by_flow else coarse_reading(encoder, action_width)
         self.loudness = CapacityGain(torch.ones_like(dial_settings()), action_width)
-        self.correction_gain = CapacityGain(torch.ones_like(dial_settings()), 1)
+        self.correction_gain = CapacityGain(torch.ones_like(dial_settings()), 1) if self.by_flow else None
         for layer in (self.flow, self.out):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -60,7 +60,8 @@ class PlaceReader(nn.Module):
         flow_XN2 = self.flow(x_XNW)
         coarse_BUA = self.coarse(self.encode_flow(flow_XN2)).unflatten(0, (clips, steps))
         read_BUA = self.out(self.readout(self.norm(x_XNW)).flatten(1)).unflatten(0, (clips, steps))
-        read_BUA = read_BUA * self.correction_gain(capacity_B)[:, None]
+        if self.correction_gain is not None:
+            read_BUA = read_BUA * self.correction_gain(capacity_B)[:, None]
         return read_BUA + coarse_BUA * self.loudness(capacity_B)[:, None], flow_XN2.unflatten(0, (clips, steps))
 
     def encode_flow(self, flow_XN2: Tensor) -> Tensor:
@@ -93,6 +94,7 @@ class PlaceReader(nn.Module):
             getattr(self, name).load_state_dict(getattr(seen, name).state_dict())
         self.out.weight.copy_(seen.out.weight[:actions])
         self.out.bias.copy_(seen.out.bias[:actions])
-        self.correction_gain.gain_KA.copy_(seen.correction_gains(dial_settings()))
+        if self.correction_gain is not None:
+            self.correction_gain.gain_KA.copy_(seen.correction_gains(dial_settings()))
         for weight in (*self.out.parameters(), *self.loudness.parameters()):
             weight.mul_(family.bottleneck.raw_scale)  # from a bottleneck's raw numbers to its actions

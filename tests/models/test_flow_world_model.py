@@ -7,8 +7,9 @@ import torch
 
 from lawm_core.model import LatentActionModel, join_predictions
 from lawm_core.models.cache import KeyValueCache
+from lawm_core.models.flow import visibility
 from lawm_core.models.flow_reader import FlowReaderConfig
-from lawm_core.models.flow_world_model import FlowWorldModelConfig, visibility
+from lawm_core.models.flow_world_model import FlowWorldModelConfig
 from lawm_core.models.inverse_dynamics import FlowInverseDynamicsConfig
 from lawm_core.models.picture_decoder import PictureDecoderConfig
 from tests.conftest import TINY_BLOCK, shake, tiny_config
