@@ -196,19 +196,28 @@ def fill(model: LatentActionModel, shards: Sequence[Path]) -> None:
 FRONT_END = ("encoder", "flow_reader")  # what every family of a model trains on, frozen
 
 
-def load_front_end(model: LatentActionModel, folder: str | Path) -> None:
-    """Give a model the encoder and the flow reader whose weights lie in a folder, so that families can train at once.
+def start_from(model: LatentActionModel, folder: str | Path) -> tuple[str, ...]:
+    """Give a fresh model the parts of a saved one: encoder and flow reader, and each of decoder and families that has
+    the same weights in the same shapes. Return the names of the parts taken; all others stay as they are.
 
-    Raises CheckpointError where they are missing, damaged or of other shapes.
+    Raises CheckpointError where weights are missing or damaged, or encoder or flow reader do not fit.
     """
-    folder = Path(folder)
-    shapes = {n: t.shape for n, t in model.state_dict().items() if n.partition(".")[0] in FRONT_END}
-    wanted = {name: model.state_dict()[name].dtype for name in shapes}
+    folder, state = Path(folder), model.state_dict()
+    wanted = {name: tensor.dtype for name, tensor in state.items()}
     found = {name: weight for shard in list_shards(folder) for name, weight in read_weights(shard, wanted).items()}
-    for name, shape in shapes.items():
-        if name not in found or found[name].shape != shape:
-            raise CheckpointError(f"{folder.name} holds no {name} of shape {tuple(shape)}.")
-    model.load_state_dict(found, strict=False)
+    parts: dict[str, list[str]] = {}
+    for name in state:
+        top, _, rest = name.partition(".")
+        parts.setdefault(rest.partition(".")[0] if top == "members" else top, []).append(name)
+    taken = []
+    for part, names in parts.items():
+        unfit = [name for name in names if name not in found or found[name].shape != state[name].shape]
+        if unfit and part in FRONT_END:
+            raise CheckpointError(f"{folder.name} holds no {unfit[0]} of shape {tuple(state[unfit[0]].shape)}.")
+        if not unfit and part in (*FRONT_END, "decoder", *model.families, *model.references):
+            model.load_state_dict({name: found[name] for name in names}, strict=False)
+            taken.append(part)
+    return tuple(taken)
 
 
 def read_weights(shard: Path, wanted: Mapping[str, torch.dtype]) -> dict[str, torch.Tensor]:

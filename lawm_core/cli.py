@@ -177,9 +177,9 @@ def add_training(command: Command) -> None:
         "--recipe", type=recipe, default="nano256", help="nano256, nano, lite or large (default nano256)"
     )
     three.add_argument(
-        "--front-end",
+        "--start-from",
         type=Path,
-        help="folder whose encoder and flow reader a fresh model takes over",
+        help="model folder whose encoder and flow reader a fresh model takes over, with decoder and families that fit",
     )
     three.add_argument(
         "--backbone", help="for large: a folder with V-JEPA 2 in transformers' form, or its name on the Hub"

@@ -212,7 +212,7 @@ def run_train(options: argparse.Namespace) -> None:
             robot_video=options.robot_video,
             robot_share=options.robot_share,
             backbone=options.backbone,
-            front_end=options.front_end,
+            start=options.start_from,
             execution=ExecutionConfig(
                 parallel=options.parallel,
                 precision=options.precision,

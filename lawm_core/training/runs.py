@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from lawm_core.checkpoint import load_front_end, load_model, save_model
+from lawm_core.checkpoint import load_model, save_model, start_from
 from lawm_core.model import LatentActionModel
 from lawm_core.runtime import first_rank_first, pick_device, ranks
 from lawm_core.training.batches import PairSource
@@ -35,17 +35,17 @@ class TrainingRun:
         robot_video: Sequence[str | Path] = (),
         robot_share: float = 0.3,
         backbone: str | None = None,
-        front_end: str | Path | None = None,
+        start: str | Path | None = None,
         execution: ExecutionConfig | None = None,
     ) -> None:
         """robot_video: LeRobotDataset folders whose video, without its labels, joins `data`; together they give
         `robot_share` of the real clips. backbone: a folder or a repository on the Hub, instead of the recipe's.
-        front_end: a folder whose encoder and flow reader a fresh model takes over.
+        start: a folder whose parts a fresh model takes over (`checkpoint.start_from`).
         execution: how steps are computed, for all stages.
         """
         self.recipe: Recipe = find_recipe(recipe)
         self.backbone = self.recipe.backbone if backbone is None else backbone
-        self.front_end = front_end
+        self.start = start
         if backbone and not self.recipe.backbone:
             raise ValueError(f"recipe {recipe!r} learns its own encoder; --backbone is for those that take one over.")
         self.out, self.device, self.show = Path(out), pick_device(device), show
@@ -105,8 +105,8 @@ class TrainingRun:
         model = LatentActionModel(self.recipe.model)
         if self.backbone:
             model.encoder.start_from(self.backbone)
-        if self.front_end:
-            load_front_end(model, self.front_end)
+        if self.start:
+            start_from(model, self.start)
         return model.to(self.device)
 
     def _open_world(self, data: str | Path, cache: str | Path) -> ClipWorld:

@@ -1,11 +1,14 @@
 """Features that are kept are those that are computed, and stages learn from them as from frames."""
 
+import dataclasses
+
 import pytest
 import torch
 
-from lawm_core.checkpoint import load_front_end, save_model
+from lawm_core.checkpoint import save_model, start_from
 from lawm_core.contracts import CheckpointError
 from lawm_core.model import LatentActionModel
+from lawm_core.models.bottlenecks import SparseConfig
 from lawm_core.shares import Share
 from lawm_core.training.batches import BatchConfig, PairSource
 from lawm_core.training.features import FeatureSource, see
@@ -77,19 +80,22 @@ def test_a_stage_learns_from_features_as_from_frames(tmp_path):
     torch.testing.assert_close(*losses, atol=1e-2, rtol=1e-2)
 
 
-def test_a_fresh_model_takes_over_a_front_end(tmp_path):
-    trained, fresh = build(), LatentActionModel(tiny_flow_config())
+def test_a_fresh_model_takes_over_the_parts_that_fit(tmp_path):
+    trained, config = build(), tiny_flow_config()
     save_model(trained, tmp_path, half=True)
-    before = fresh.member("noisy").world_model.place_ND.clone()
-    load_front_end(fresh, tmp_path)
-    for name, tensor in trained.encoder.state_dict().items():
-        torch.testing.assert_close(fresh.encoder.state_dict()[name], tensor, atol=1e-3, rtol=1e-3)
-    for name, tensor in trained.flow_reader.state_dict().items():
-        torch.testing.assert_close(fresh.flow_reader.state_dict()[name], tensor, atol=1e-3, rtol=1e-3)
-    assert torch.equal(fresh.member("noisy").world_model.place_ND, before)
+    other = dataclasses.replace(config.families["noisy"], bottleneck=SparseConfig(action_width=8))
+    decoder = dataclasses.replace(config.decoder, channels=12)
+    fresh = LatentActionModel(
+        dataclasses.replace(config, families=config.families | {"sparse": other}, decoder=decoder)
+    )
+    before = {name: tensor.clone() for name, tensor in fresh.state_dict().items()}
+    assert set(start_from(fresh, tmp_path)) == {"encoder", "flow_reader", "noisy"}
+    for name, tensor in fresh.state_dict().items():
+        own = name.startswith(("decoder", "members.sparse"))
+        torch.testing.assert_close(tensor, before[name] if own else trained.state_dict()[name], atol=1e-3, rtol=1e-3)
 
 
 def test_a_front_end_of_another_size_is_refused(tmp_path):
     save_model(LatentActionModel(tiny_config()), tmp_path)
     with pytest.raises(CheckpointError, match="holds no"):
-        load_front_end(build(), tmp_path)
+        start_from(build(), tmp_path)
