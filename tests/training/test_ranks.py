@@ -279,4 +279,4 @@ def test_torchrun_trains_a_recipe_from_the_shell(tmp_path):
     assert done.returncode == 0, done.stderr
     (last,) = (json.loads(line) for line in done.stdout.splitlines() if line.startswith("{"))  # one rank speaks
     assert last["stage"] == "encoder" and last["step"] == 2
-    assert load_model(tmp_path / "model").name == "nano"
+    assert load_model(tmp_path / "model").name == "nano256"  # the default recipe
