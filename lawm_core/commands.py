@@ -194,7 +194,7 @@ def run_shards(options: argparse.Namespace) -> None:
 
 def run_train(options: argparse.Namespace) -> None:
     """One stage or the whole chain."""
-    check_folders(options.data, options.labels, *options.robot_video)
+    check_folders(options.data, options.labels, options.start_from, *options.robot_video)
     if options.stage in ("controller", "baselines"):
         return run_train_labelled(options)
     from lawm_core.runtime import joined_ranks, pick_device, rank

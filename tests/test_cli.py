@@ -233,6 +233,7 @@ EARLY = [
         "recipe must be one of nano, nano256, nano256_references, lite, large, nano_masked, nano_mixed, got 'gone'.",
     ),
     ("train lam --out r --data gone", 2, "gone: no such folder."),
+    ("train lam --out r --start-from gone", 2, "gone: no such folder."),
     ("train lam --out r --robot-video gone", 2, "gone: no such folder."),
     ("train lam --out r --robot-share 0", 2, "must be in (0, 1], got 0."),
     ("train lam --out r --steps 0", 2, "must be at least 1, got 0."),
