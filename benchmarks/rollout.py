@@ -28,7 +28,7 @@ from lawm_core.models.world_model import WorldModel, WorldModelConfig
 from lawm_core.runtime import PRECISIONS, autocast, cast_linear_weights, pick_device, pick_precision
 
 ACTION, PATCH = 128, 16
-NEAR = 1e-4  # how far two ways to the same predictions may differ, of their spread
+NEAR = 1e-3  # how far two ways to the same predictions may differ in float32 anywhere, of their spread
 
 
 def build_world_model(tokens: int, width: int, layers: int, window: int) -> WorldModel:

@@ -58,9 +58,9 @@ class ActionConditioned(nn.Module):
     """
 
     def __init__(
-        self, config: ActionConditionedConfig, encoder: FrameGeometry, action_width: int, first_trust_K: Tensor
+        self, config: ActionConditionedConfig, encoder: FrameGeometry, action_width: int, first_trust_KA: Tensor
     ) -> None:
-        """first_trust_K: initial gain of an action's numbers, from capacity 0 to 1 in even steps."""
+        """first_trust_KA: initial gain of an action's numbers, from capacity 0 to 1 in even steps."""
         super().__init__()
         self.config, self.encoder_config = config, encoder
         width = config.block.width
@@ -68,7 +68,7 @@ class ActionConditioned(nn.Module):
         self.place_ND = nn.Parameter(torch.randn(encoder.tokens, width) * 0.02)
         self.embed_action = nn.Sequential(nn.Linear(action_width, width), nn.SiLU(), nn.Linear(width, width))
         self.capacity = CapacityEmbedding(width)
-        self.trust = CapacityGain(first_trust_K, action_width)
+        self.trust = CapacityGain(first_trust_KA, action_width)
         self.action_places = nn.Linear(action_width, encoder.tokens * config.place_width)
         self.embed_places = nn.Linear(config.place_width, width)
         self.blocks = nn.ModuleList(Block(config.block, condition_width=width) for _ in range(config.depth))

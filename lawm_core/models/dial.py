@@ -30,9 +30,9 @@ class CapacityGain(nn.Module):
     """
 
     def __init__(self, first_K: Tensor, width: int) -> None:
-        """first_K: the gain at each setting before training, from capacity 0 to 1 in even steps."""
+        """first_K, or first_KA: the gain at each setting before training, from capacity 0 to 1 in even steps."""
         super().__init__()
-        self.gain_KA = nn.Parameter(first_K[:, None].repeat(1, width))
+        self.gain_KA = nn.Parameter(first_K.unsqueeze(-1).repeat(1, width) if first_K.ndim == 1 else first_K.clone())
 
     def forward(self, capacity_B: Tensor) -> Tensor:
         """(B,) in [0, 1] to gain_BA."""

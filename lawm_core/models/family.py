@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from lawm_core.models.bottlenecks import BottleneckConfig, BottleneckOutput, NoisyConfig, build_bottleneck
-from lawm_core.models.dial import dial_settings
 from lawm_core.models.flow_world_model import FlowWorldModel, FlowWorldModelConfig
 from lawm_core.models.geometry import FrameGeometry
 from lawm_core.models.inverse_dynamics import (
@@ -45,10 +44,9 @@ class Family(nn.Module):
         self.config = config
         width = config.bottleneck.action_width
         self.bottleneck = build_bottleneck(config.bottleneck)
-        inverse_dynamics = INVERSE_DYNAMICS[type(config.inverse_dynamics)]
-        self.inverse_dynamics = inverse_dynamics(config.inverse_dynamics, encoder, self.bottleneck.raw_width, width)
-        first_trust_K = self.bottleneck.first_trust(dial_settings())
-        self.world_model = WORLD_MODELS[type(config.world_model)](config.world_model, encoder, width, first_trust_K)
+        inverse_dynamics, world_model = config.inverse_dynamics, config.world_model
+        self.inverse_dynamics = INVERSE_DYNAMICS[type(inverse_dynamics)](inverse_dynamics, encoder, self.bottleneck)
+        self.world_model = WORLD_MODELS[type(world_model)](world_model, encoder, self.bottleneck)
         self.sampler = ActionSampler(config.sampler, encoder.tokens, encoder.width, width) if config.sampler else None
 
     def infer(self, state_BTND: Tensor, capacity_B: Tensor, flow_BU2HW: Tensor | None = None) -> BottleneckOutput:

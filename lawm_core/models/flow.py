@@ -97,6 +97,21 @@ class Carry:
 FLOW_SCALE = 64.0  # brings the coefficients of everyday motion to about unit size
 
 
+def wave_count(action_width: int, places: int) -> int:
+    """How many cosines an axis fit into an action, two coefficients each, and onto a line of so many places."""
+    return min(places, int((action_width // 2) ** 0.5))
+
+
+def expected_variance(action_width: int, waves: int) -> Tensor:
+    """The variance that the numbers of an action of a flow have in everyday motion, (A,); fitted to real and synthetic
+    clips. Numbers beyond the coefficients are small.
+    """
+    line = torch.arange(waves, dtype=torch.float32)
+    variance_KL = 0.2 / (1 + (line[:, None] ** 2 + line**2) / 4) ** 2
+    coefficient_K = variance_KL.flatten().repeat(2)
+    return F.pad(coefficient_K, (0, action_width - len(coefficient_K)), value=float(coefficient_K.min()))
+
+
 @lru_cache(maxsize=8)
 def cosine_lines(grid: int, count: int, device: torch.device | None = None) -> Tensor:
     """The `count` slowest cosines along a line of `grid` places, (count, grid), each with a mean square of 1."""

@@ -17,11 +17,20 @@ from torch import Tensor, nn
 
 from lawm_core.models.action_conditioned import ActionConditioned, ActionTerms
 from lawm_core.models.blocks import BlockConfig, grid_rotary
+from lawm_core.models.bottlenecks.base import Bottleneck
 from lawm_core.models.cache import KeyValueCache
 from lawm_core.models.cells import cells_from_tokens, tokens_from_cells
 from lawm_core.models.dial import CapacityGain, dial_settings
 from lawm_core.models.encoder import ResidualConv
-from lawm_core.models.flow import Carry, flow_from_coefficients, resample, visibility
+from lawm_core.models.flow import (
+    Carry,
+    expected_variance,
+    flow_from_coefficients,
+    resample,
+    resize_flow,
+    visibility,
+    wave_count,
+)
 from lawm_core.models.geometry import FrameGeometry
 
 VISIBLE_AT_FIRST = 4.0  # logit of visibility before training
@@ -34,8 +43,9 @@ CORRECTION_UNIT = 0.1
 class FlowWorldModelConfig:
     """motion_depth blocks before the flow, correction_depth blocks after it; window in frames.
 
-    flow_places: places a side of a token on the flow's grid. token_channels: what tokens tell the convolutions at each
-    of them. place_width: width of the action embedding at each token.
+    flow_places: places a side of a token at which corrections of the flow are made; the flow itself has one at each
+    cell of the state. token_channels: what tokens tell the convolutions at each place. place_width: width of the action
+    embedding at each token.
     """
 
     kind: str = "flow"
@@ -72,14 +82,13 @@ class Prediction:
 class FlowWorldModel(ActionConditioned):
     """p(s_t+1 | s_0..t, z_t), teacher forced on many frames at once or one frame at a time with a cache."""
 
-    def __init__(
-        self, config: FlowWorldModelConfig, encoder: FrameGeometry, action_width: int, first_trust_K: Tensor
-    ) -> None:
-        """first_trust_K: initial gain of an action's numbers, from capacity 0 to 1 in even steps."""
-        super().__init__(config, encoder, action_width, first_trust_K)
+    def __init__(self, config: FlowWorldModelConfig, encoder: FrameGeometry, bottleneck: Bottleneck) -> None:
+        action_width, capacity_K = bottleneck.config.action_width, dial_settings()
+        self.grid, self.places = encoder.grid * encoder.cells, encoder.grid * config.flow_places
+        self.waves = wave_count(action_width, self.grid)
+        variance_A = expected_variance(action_width, self.waves)
+        super().__init__(config, encoder, action_width, bottleneck.first_trust(capacity_K, variance_A))
         width, places = config.block.width, config.flow_places**2
-        self.grid = encoder.grid * config.flow_places
-        self.waves = min(encoder.grid, int((action_width // 2) ** 0.5))
         self.token_motion = nn.Linear(width, (2 + config.token_channels) * places)
         ratio = max(1, encoder.cells // config.flow_places)  # state cells a side of a place of the flow
         self.shrink = ratio
@@ -90,7 +99,7 @@ class FlowWorldModel(ActionConditioned):
             nn.GELU(),
             nn.Conv2d(config.conv_channels, 4, 3, padding=1, padding_mode="replicate"),
         )
-        self.correction_gain = CapacityGain(1 - dial_settings(), 1)
+        self.correction_gain = CapacityGain(bottleneck.first_correction(capacity_K), 1)
         self.embed_moved = nn.Linear(encoder.width, width)
         self.correction_norm = nn.LayerNorm(width, elementwise_affine=False)
         self.correction_modulation = nn.Linear(width, 2 * width)
@@ -188,11 +197,13 @@ class FlowWorldModel(ActionConditioned):
             token_BFNY.float(), "b f (h w) (c i j) -> (b f) c (h i) (w j)", h=self.encoder_config.grid, i=side, j=side
         )
         gain_X111 = terms.correction_gain_BF1[..., None, None].flatten(0, 1)
-        unit_X111 = gain_X111 * (CORRECTION_UNIT / self.grid)
-        flow_X2HW = terms.flow_BF2HW.flatten(0, 1) + both_XYHW[:, :2] * unit_X111
+        unit_X111 = gain_X111 * (CORRECTION_UNIT / self.places)
+        flow_X2HW = terms.flow_BF2HW.flatten(0, 1) + resize_flow(both_XYHW[:, :2], self.grid) * unit_X111
         moved_XCHW = resample(self._cells(state_BFND), flow_X2HW)
-        seen = (F.pixel_unshuffle(moved_XCHW, self.shrink), both_XYHW[:, 2:], flow_X2HW * self.grid)
-        factor_X1HW, added_X2HW, logit_X1HW = self.local_motion(torch.cat(seen, dim=1)).float().split((1, 2, 1), dim=1)
+        coarse_X2HW = F.avg_pool2d(flow_X2HW, self.shrink)
+        seen = (F.pixel_unshuffle(moved_XCHW, self.shrink), both_XYHW[:, 2:], coarse_X2HW * self.places)
+        local_X4HW = resize_flow(self.local_motion(torch.cat(seen, dim=1)), self.grid).float()
+        factor_X1HW, added_X2HW, logit_X1HW = local_X4HW.split((1, 2, 1), dim=1)
         own_X2HW = flow_X2HW - flow_X2HW.mean(dim=(2, 3), keepdim=True)
         flow_X2HW = flow_X2HW + factor_X1HW * gain_X111 * own_X2HW + added_X2HW * unit_X111
         return flow_X2HW, logit_X1HW + VISIBLE_AT_FIRST, moved_XCHW

@@ -14,8 +14,9 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from lawm_core.models.blocks import Block, BlockConfig, grid_rotary
+from lawm_core.models.bottlenecks.base import Bottleneck
 from lawm_core.models.dial import CapacityEmbedding, CapacityGain, dial_settings
-from lawm_core.models.flow import flow_coefficients, resize_flow
+from lawm_core.models.flow import flow_coefficients, wave_count
 from lawm_core.models.flow_reader import token_flow
 from lawm_core.models.geometry import FrameGeometry
 from lawm_core.models.motion import MotionConfig, MotionReader, coarse_reading
@@ -72,10 +73,9 @@ class TokenTransformer(nn.Module):
 class InverseDynamics(TokenTransformer):
     """(state_t, state_t+1) to the bottleneck's raw numbers, conditioned on capacity by AdaLN-zero."""
 
-    def __init__(
-        self, config: InverseDynamicsConfig, encoder: FrameGeometry, raw_width: int, action_width: int
-    ) -> None:
+    def __init__(self, config: InverseDynamicsConfig, encoder: FrameGeometry, bottleneck: Bottleneck) -> None:
         super().__init__()
+        raw_width, action_width = bottleneck.raw_width, bottleneck.config.action_width
         self.config, self.grid = config, encoder.grid
         width = config.block.width
         self.motion = MotionReader(config.motion, encoder)
@@ -113,18 +113,16 @@ class FlowInverseDynamics(TokenTransformer):
     beside them, the less the higher the capacity: at full capacity the cosines alone generalise better.
     """
 
-    def __init__(
-        self, config: FlowInverseDynamicsConfig, encoder: FrameGeometry, raw_width: int, action_width: int
-    ) -> None:
+    def __init__(self, config: FlowInverseDynamicsConfig, encoder: FrameGeometry, bottleneck: Bottleneck) -> None:
         super().__init__()
-        self.config, self.grid, self.action_width = config, encoder.grid, action_width
+        self.config, self.grid, self.action_width = config, encoder.grid, bottleneck.config.action_width
         width = config.block.width
         self.embed_states = nn.Linear(2 * encoder.width, width)
         self.embed_flow = nn.Linear(2 * config.flow_places**2, width)
-        self.build_transformer(config, encoder, raw_width)
-        self.waves = min(encoder.grid, int((action_width // 2) ** 0.5))
-        self.loudness = CapacityGain(torch.ones_like(dial_settings()), action_width)
-        self.correction_gain = CapacityGain(1 - dial_settings(), 1)
+        self.build_transformer(config, encoder, bottleneck.raw_width)
+        self.waves = wave_count(self.action_width, encoder.grid * encoder.cells)
+        self.loudness = CapacityGain(torch.ones_like(dial_settings()), self.action_width)
+        self.correction_gain = CapacityGain(bottleneck.first_correction(dial_settings()), 1)
 
     def correction_gains(self, capacity_B: Tensor) -> Tensor:
         """Small: AdamW changes each weight by its learning rate, whatever the gradient."""
@@ -133,8 +131,9 @@ class FlowInverseDynamics(TokenTransformer):
     def forward(self, state_BTND: Tensor, flow_BU2HW: Tensor, capacity_B: Tensor) -> Tensor:
         """raw_BUX for the U = T - 1 transitions of each clip; each depends on its own two frames only."""
         before_XND, after_XND = state_BTND[:, :-1].flatten(0, 1), state_BTND[:, 1:].flatten(0, 1)
-        flow_X2HW = resize_flow(flow_BU2HW.flatten(0, 1), self.grid * self.config.flow_places)
-        token_XNK = token_flow(flow_X2HW, self.grid) * (self.grid * self.config.flow_places)
+        flow_X2HW = flow_BU2HW.flatten(0, 1)
+        places = self.grid * self.config.flow_places
+        token_XNK = token_flow(F.adaptive_avg_pool2d(flow_X2HW, places), self.grid) * places
         x_XND = self.embed_states(torch.cat((before_XND, after_XND - before_XND), dim=-1)) + self.embed_flow(token_XNK)
         return self.read(x_XND, action_from_flow(flow_X2HW, self.waves, self.action_width), capacity_B)
 

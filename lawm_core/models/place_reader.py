@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lawm_core.models.blocks import Block, grid_rotary
 from lawm_core.models.dial import CapacityEmbedding, CapacityGain, dial_settings
+from lawm_core.models.flow import wave_count
 from lawm_core.models.geometry import FrameGeometry
 from lawm_core.models.inverse_dynamics import (
     FlowInverseDynamicsConfig,
@@ -20,6 +21,13 @@ from lawm_core.models.inverse_dynamics import (
     action_from_flow,
 )
 from lawm_core.models.motion import coarse_reading
+
+LEAST_GAIN = 0.01  # of a read-out, so that it can learn where inverse dynamics adds nothing
+
+
+def token_places(waves: int, grid: int) -> int:
+    """Places a side of a token, enough for so many cosines over all tokens."""
+    return -(-waves // grid)
 
 
 class PlaceReader(nn.Module):
@@ -30,7 +38,7 @@ class PlaceReader(nn.Module):
     ) -> None:
         super().__init__()
         self.by_flow = isinstance(config, FlowInverseDynamicsConfig)
-        self.config, self.grid = config, encoder.grid
+        self.config, self.grid, self.cells_across = config, encoder.grid, encoder.grid * encoder.cells
         width = config.block.width
         self.embed_state = nn.Linear(encoder.width, width)
         self.place_ND = nn.Parameter(torch.randn(encoder.tokens, width) * 0.02)
@@ -39,9 +47,9 @@ class PlaceReader(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.readout = nn.Linear(width, config.readout)
         self.out = nn.Linear(encoder.tokens * config.readout, action_width)
-        self.flow = nn.Linear(width, 2)
-        self.geometry, self.waves = encoder, min(encoder.grid, int((action_width // 2) ** 0.5))
-        self.action_width = action_width
+        self.action_width, self.waves = action_width, wave_count(action_width, encoder.grid * encoder.cells)
+        self.places = token_places(self.waves, encoder.grid) if self.by_flow else 1  # a side of a token
+        self.flow = nn.Linear(width, 2 * self.places**2)
         self.coarse = nn.Identity() if self.by_flow else coarse_reading(encoder, action_width)
         self.loudness = CapacityGain(torch.ones_like(dial_settings()), action_width)
         self.correction_gain = CapacityGain(torch.ones_like(dial_settings()), 1) if self.by_flow else None
@@ -50,26 +58,29 @@ class PlaceReader(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, told_BUW: Tensor, state_BUND: Tensor, capacity_B: Tensor) -> tuple[Tensor, Tensor]:
-        """action_BUA, and flow_BUN2: where each token will have come from, (right, down) in state cells."""
+        """action_BUA, and flow_BUNX: where each of a token's places will have come from, (right, down), as
+        `flow_reader.token_flow` orders them, in state cells.
+        """
         clips, steps = told_BUW.shape[:2]
         rotary = grid_rotary(self.config.block, 1, self.grid, device=state_BUND.device)
         x_XNW = self.embed_state(state_BUND.flatten(0, 1)) + self.place_ND
         condition_X1W = (told_BUW + self.capacity(capacity_B)[:, None]).flatten(0, 1)[:, None]
         for layer in self.blocks:
             x_XNW, _ = layer(x_XNW, rotary, condition_BFC=condition_X1W)
-        flow_XN2 = self.flow(x_XNW)
-        coarse_BUA = self.coarse(self.encode_flow(flow_XN2)).unflatten(0, (clips, steps))
+        flow_XNX = self.flow(x_XNW)
+        coarse_BUA = self.coarse(self.encode_flow(flow_XNX)).unflatten(0, (clips, steps))
         read_BUA = self.out(self.readout(self.norm(x_XNW)).flatten(1)).unflatten(0, (clips, steps))
         if self.correction_gain is not None:
             read_BUA = read_BUA * self.correction_gain(capacity_B)[:, None]
-        return read_BUA + coarse_BUA * self.loudness(capacity_B)[:, None], flow_XN2.unflatten(0, (clips, steps))
+        return read_BUA + coarse_BUA * self.loudness(capacity_B)[:, None], flow_XNX.unflatten(0, (clips, steps))
 
-    def encode_flow(self, flow_XN2: Tensor) -> Tensor:
+    def encode_flow(self, flow_XNX: Tensor) -> Tensor:
         """The motion of tokens as what the family's inverse dynamics reads an action from, (X, numbers)."""
         if not self.by_flow:
-            return rearrange(flow_XN2, "x n two -> x (two n)")
-        flow_X2HW = rearrange(flow_XN2, "x (h w) two -> x two h w", h=self.grid) / (self.grid * self.geometry.cells)
-        return action_from_flow(flow_X2HW, self.waves, self.action_width)
+            return rearrange(flow_XNX, "x n two -> x (two n)")
+        side = self.places
+        flow_X2HW = rearrange(flow_XNX, "x (h w) (c i j) -> x c (h i) (w j)", h=self.grid, i=side, j=side)
+        return action_from_flow(flow_X2HW / self.cells_across, self.waves, self.action_width)
 
     @torch.no_grad()
     def start_from(self, family: nn.Module) -> None:
@@ -95,6 +106,6 @@ class PlaceReader(nn.Module):
         self.out.weight.copy_(seen.out.weight[:actions])
         self.out.bias.copy_(seen.out.bias[:actions])
         if self.correction_gain is not None:
-            self.correction_gain.gain_KA.copy_(seen.correction_gains(dial_settings()))
+            self.correction_gain.gain_KA.copy_(seen.correction_gains(dial_settings()).clamp_min(LEAST_GAIN))
         for weight in (*self.out.parameters(), *self.loudness.parameters()):
             weight.mul_(family.bottleneck.raw_scale)  # from a bottleneck's raw numbers to its actions

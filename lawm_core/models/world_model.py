@@ -19,8 +19,10 @@ from lawm_core.models.blocks import (
     BlockConfig,
     grid_rotary,
 )
+from lawm_core.models.bottlenecks.base import Bottleneck
 from lawm_core.models.cache import KeyValueCache
 from lawm_core.models.cells import cells_from_tokens, displace, tokens_from_cells
+from lawm_core.models.dial import dial_settings
 from lawm_core.models.geometry import FrameGeometry
 from lawm_core.models.motion import coarse_acting, spread_flow
 
@@ -45,11 +47,9 @@ class WorldModelConfig:
 class WorldModel(ActionConditioned):
     """p(s_t+1 | s_0..t, z_t), teacher forced on many frames at once or one frame at a time with a cache."""
 
-    def __init__(
-        self, config: WorldModelConfig, encoder: FrameGeometry, action_width: int, first_trust_K: Tensor
-    ) -> None:
-        """first_trust_K: how far a fresh model believes an action's numbers, from capacity 0 to 1 in even steps."""
-        super().__init__(config, encoder, action_width, first_trust_K)
+    def __init__(self, config: WorldModelConfig, encoder: FrameGeometry, bottleneck: Bottleneck) -> None:
+        action_width = bottleneck.config.action_width
+        super().__init__(config, encoder, action_width, bottleneck.first_trust(dial_settings()))
         width = config.block.width
         self.motion = nn.Linear(width, 2 * encoder.cells**2)
         self.coarse = coarse_acting(encoder, action_width)

@@ -141,7 +141,8 @@ def motion_losses(predictions: list[Prediction], motion: Motion) -> tuple[Tensor
     flow = flow_error(flow_BU2HW.flatten(0, 1), true[0], true[2])
     # A teacher that does not know says "hidden"; that is true less often than not.
     weight = 0.3 + 0.7 * true[2]
-    entropy = F.binary_cross_entropy_with_logits(logit_BU1HW.flatten(0, 1), true[1], weight=weight)
+    logit_X1HW = resize_flow(logit_BU1HW.flatten(0, 1), true[1].shape[-1])
+    entropy = F.binary_cross_entropy_with_logits(logit_X1HW, true[1], weight=weight)
     return flow, entropy
 
 

@@ -86,6 +86,17 @@ LIMITS: dict[str, BottleneckConfig] = {
     "unconstrained": UnconstrainedConfig(),
 }
 
+# 16 x 16 cosines of a flow keep three quarters of what 8 x 8 lose. Most of them are small, so they bear less noise.
+FLOW_WIDTH = 2 * 16**2
+FLOW_LIMITS: dict[str, BottleneckConfig] = {
+    "noisy": NoisyConfig(action_width=FLOW_WIDTH, beta_low_capacity=0.5, worth=5e-2),
+    "sparse": SparseConfig(action_width=FLOW_WIDTH, noise=0.02),
+    "discrete": DiscreteConfig(action_width=FLOW_WIDTH),
+    "deterministic": DeterministicConfig(action_width=FLOW_WIDTH),
+    "unconstrained": UnconstrainedConfig(action_width=FLOW_WIDTH),
+}
+FEATURE_BATCHES = 600  # that families and samplers are trained on again and again
+
 
 def families(parts: FamilyConfig) -> dict[str, FamilyConfig]:
     """Every family and both reference lines at the same sizes."""
@@ -162,24 +173,26 @@ def nano256(names: tuple[str, ...] = ("noisy", "sparse", "discrete")) -> Recipe:
     plain = OptimizerConfig(adam_rate=2e-3, weight_decay=0.01)
     scenes = TwinConfig(frame_size=128, object_share=0.9, pan=0.08, move=0.08)
     pairs = BatchConfig(clips=12, lanes=4, frames=6, across=0.35, twins=scenes, motion_grid=32, figure_share=0.3)
-    parts = FamilyConfig(inverse_dynamics=FlowInverseDynamicsConfig(), world_model=FlowWorldModelConfig())
+    parts = FamilyConfig(
+        inverse_dynamics=FlowInverseDynamicsConfig(depth=1, readout=8), world_model=FlowWorldModelConfig(place_width=8)
+    )
     first = TrainerConfig(steps=1600, optimizer=OptimizerConfig(muon_rate=0.012, adam_rate=8e-4))
     rest = TrainerConfig(steps=600, optimizer=OptimizerConfig(muon_rate=0.008, adam_rate=6e-4))
-    limits, sampler = {name: LIMITS[name] for name in names}, SamplerConfig(width=192, depth=2)
+    limits, sampler = {name: FLOW_LIMITS[name] for name in names}, SamplerConfig(width=192, depth=2)
     lam = {
         f"lam-{name}": StageRecipe(
             batch=pairs,
             trainer=rest if i else first,
             objective=lambda model, name=name: FlowActionObjective(model, FlowActionConfig(family=name)),
             start=follow_first(name) if i else None,
-            feature_batches=200,
+            feature_batches=FEATURE_BATCHES,
         )
         for i, name in enumerate(limits)
     }
     samplers = {
         f"sampler-{name}": StageRecipe(
             batch=pairs,
-            feature_batches=200,
+            feature_batches=FEATURE_BATCHES,
             trainer=TrainerConfig(steps=800, optimizer=OptimizerConfig(adam_rate=1e-3, weight_decay=0.01)),
             objective=lambda model, name=name: SamplerObjective(model, SamplerObjectiveConfig(family=name)),
         )

@@ -6,6 +6,10 @@ import torch
 from lawm_core.checkpoint import load_model, save_model
 from lawm_core.model import LatentActionModel
 from lawm_core.models.controller import ControllerConfig
+from lawm_core.models.flow import flow_from_coefficients
+from lawm_core.models.flow_reader import token_flow
+from lawm_core.models.inverse_dynamics import FlowInverseDynamicsConfig
+from lawm_core.models.place_reader import PlaceReader
 from tests.conftest import TINY_BLOCK, shake, tiny_config
 from tests.models.test_flow_world_model import tiny_flow_config
 
@@ -78,7 +82,7 @@ def test_with_optical_flow_it_starts_as_inverse_dynamics_of_a_still_scene():
         for weight in silent.parameters():
             weight.data.zero_()
     controller.start_from(family)
-    state_B1ND, capacity_B = torch.randn(3, 1, 16, 64), torch.tensor([0.0, 0.4, 1.0])
+    state_B1ND, capacity_B = torch.randn(3, 1, 16, 64), torch.tensor([0.0, 0.4, 0.8])
     with torch.no_grad():
         seen_B1A = family.infer(state_B1ND.expand(-1, 2, -1, -1), capacity_B, torch.zeros(3, 1, 2, 8, 8)).action_BUA
         told_B1A = controller(torch.randn(3, 1, 2), state_B1ND, capacity_B)
@@ -113,3 +117,14 @@ def test_what_cannot_be_answered_is_named(model):
         model.control(torch.randn(1, 1, 3), state_BUND, "seeing")
     with pytest.raises(ValueError, match="spreads above 0"):
         ControllerConfig(**{**ROBOT, "spread": (0.0, 1.0)})
+
+
+def test_motion_of_parts_of_tokens_gives_the_cosines_that_inverse_dynamics_reads():
+    geometry = tiny_flow_config().encoder
+    reader = PlaceReader(FlowInverseDynamicsConfig(block=TINY_BLOCK, depth=1, readout=4), geometry, 2 * 8**2)
+    assert (geometry.grid, geometry.cells, reader.waves, reader.places) == (4, 4, 8, 2)
+    coefficient = torch.zeros(3, 2, 8, 8)
+    coefficient[:, :, :2, :2] = torch.randn(3, 2, 2, 2)
+    flow_X2HW = flow_from_coefficients(coefficient.flatten(1), 8, reader.grid * reader.places)
+    told_XA = reader.encode_flow(token_flow(flow_X2HW * reader.cells_across, reader.grid))
+    torch.testing.assert_close(told_XA, coefficient.flatten(1), atol=1e-4, rtol=0)

@@ -3,7 +3,15 @@
 import pytest
 import torch
 
-from lawm_core.models.flow import Carry, flow_coefficients, flow_from_coefficients, inside_frame, resample
+from lawm_core.models.flow import (
+    Carry,
+    expected_variance,
+    flow_coefficients,
+    flow_from_coefficients,
+    inside_frame,
+    resample,
+    wave_count,
+)
 
 
 def smooth_image(size: int, shift: float = 0.0) -> torch.Tensor:
@@ -78,3 +86,11 @@ def test_coefficients_are_inverted_and_do_not_depend_on_resolution():
         torch.testing.assert_close(flow_coefficients(flow, 8), coefficient, atol=1e-4, rtol=0)
     whole = flow_coefficients(pan(0.05), 8)
     assert whole[0, 0] == pytest.approx(0.05 * 64, abs=1e-4) and whole[0, 1:].abs().max() < 1e-4
+
+
+def test_slow_waves_are_expected_to_be_larger_than_fast_ones():
+    assert wave_count(128, 64) == 8 and wave_count(512, 64) == 16 and wave_count(512, 8) == 8
+    variance = expected_variance(150, 8)
+    across, down = variance[:128].view(2, 8, 8)
+    assert torch.equal(across, down) and (across.diff(dim=0) < 0).all() and (across.diff(dim=1) < 0).all()
+    assert (variance[128:] == across[-1, -1]).all() and variance.min() > 0

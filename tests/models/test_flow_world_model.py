@@ -123,7 +123,7 @@ def test_an_action_that_encodes_a_pan_carries_the_state_by_it():
     family = dataclasses.replace(config.families["noisy"], bottleneck=noisy)
     model = LatentActionModel(dataclasses.replace(config, families={"noisy": family})).eval()
     world_model = model.member("noisy").world_model
-    flow = torch.zeros(1, 1, 2, 8, 8)
+    flow = torch.zeros(1, 1, 2, 16, 16)
     flow[:, :, 0] = 0.1
     state = torch.randn(1, 2, 16, 64)
     with torch.no_grad():

@@ -51,7 +51,7 @@ class MirrorModel:
     """Infers the true motion, from labels that the state is stuffed with."""
 
     def __init__(self, kind):
-        encoder = SimpleNamespace(width=64, tokens=16, grid=4)
+        encoder = SimpleNamespace(width=64, tokens=16, grid=4, cells=1)
         config = ControllerConfig(
             names=("x", "y"), units=("", ""), limits=(1, 1), spread=(1, 1), kind=kind, block=TINY_BLOCK
         )

@@ -26,7 +26,13 @@ class Bottleneck(Protocol):
     raw_scale: float  # how much larger an action's numbers are than those
     batch_capacity: bool  # one setting of the dial for a whole batch, where the cost is of the batch's statistics
 
-    def first_trust(self, capacity_K: Tensor) -> Tensor: ...  # how far a fresh world model should believe actions
+    def first_trust(self, capacity_K: Tensor, variance_A: Tensor | None = None) -> Tensor:
+        """How far a fresh world model should believe each number of an action, (K, A). variance_A: of the numbers."""
+        ...
+
+    def first_correction(self, capacity_K: Tensor) -> Tensor:
+        """How much fresh networks add to what an action's flow says by itself, (K,)."""
+        ...
 
     def sample(self, capacity_B: Tensor, generator: Generator | None = None) -> Tensor: ...  # action_BA, from a prior
 

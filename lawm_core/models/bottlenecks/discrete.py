@@ -54,8 +54,12 @@ class DiscreteBottleneck(nn.Module):
         """How many codes may be used, a whole number for each capacity."""
         return between(self.config.least_codes, self.config.most_codes, capacity).round().long()
 
-    def first_trust(self, capacity_K: Tensor) -> Tensor:
+    def first_trust(self, capacity_K: Tensor, variance_A: Tensor | None = None) -> Tensor:
         """Codes are proposals' means: believed as they are."""
+        return torch.ones(len(capacity_K), self.config.action_width)
+
+    def first_correction(self, capacity_K: Tensor) -> Tensor:
+        """A code is never all that was read."""
         return torch.ones_like(capacity_K)
 
     def choose(self, raw_BUX: Tensor, capacity_B: Tensor) -> Tensor:

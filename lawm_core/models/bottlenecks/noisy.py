@@ -24,7 +24,7 @@ class NoisyConfig:
     beta_low_capacity: float = 5e-2
     beta_high_capacity: float = 1e-6
     worth: float = 5e-3  # prediction error that a unit of variance in one number costs, before training
-    first_spread: float = 0.1  # variance of an action's numbers before training
+    first_spread: float = 0.1  # variance of an action's numbers before training, where they are not a flow's
 
     def __post_init__(self) -> None:
         if not 0 < self.beta_high_capacity <= self.beta_low_capacity:
@@ -57,9 +57,15 @@ class NoisyBottleneck(nn.Module):
         beta = self.beta(capacity)
         return beta / (beta + self.config.worth)
 
-    def first_trust(self, capacity_K: Tensor) -> Tensor:
+    def first_trust(self, capacity_K: Tensor, variance_A: Tensor | None = None) -> Tensor:
         """The share of a fresh action's variance that is signal: the best linear guess's gain."""
-        return self.config.first_spread / (self.config.first_spread + self.first_variance(capacity_K))
+        noise_K1 = self.first_variance(capacity_K)[:, None]
+        signal_A = noise_K1.new_tensor(self.config.first_spread) if variance_A is None else variance_A
+        return (signal_A / (signal_A + noise_K1)).expand(-1, self.config.action_width)
+
+    def first_correction(self, capacity_K: Tensor) -> Tensor:
+        """None at full capacity, where an action already says all that was read."""
+        return 1 - capacity_K
 
     def sample(self, capacity_B: Tensor, generator: Generator | None = None) -> Tensor:
         """action_BA from N(0, I), the paper's sampler."""

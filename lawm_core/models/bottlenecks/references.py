@@ -38,9 +38,13 @@ class ReferenceBottleneck(nn.Module):
         self.raw_width = config.action_width
         self.passes = isinstance(config, UnconstrainedConfig)
 
-    def first_trust(self, capacity_K: Tensor) -> Tensor:
+    def first_trust(self, capacity_K: Tensor, variance_A: Tensor | None = None) -> Tensor:
         """Nothing is lost on the way."""
-        return torch.ones_like(capacity_K)
+        return torch.ones(len(capacity_K), self.config.action_width)
+
+    def first_correction(self, capacity_K: Tensor) -> Tensor:
+        """None at full capacity, where an action already says all that was read."""
+        return 1 - capacity_K
 
     def sample(self, capacity_B: Tensor, generator: Generator | None = None) -> Tensor:
         """There is no prior to sample from; zeros."""

@@ -62,9 +62,13 @@ class SparseBottleneck(nn.Module):
         """The weight of |z|_1."""
         return between(self.config.l1_low_capacity, self.config.l1_high_capacity, capacity)
 
-    def first_trust(self, capacity_K: Tensor) -> Tensor:
+    def first_trust(self, capacity_K: Tensor, variance_A: Tensor | None = None) -> Tensor:
         """Undoes first_scale."""
-        return torch.full_like(capacity_K, 1 / self.config.first_scale)
+        return torch.full((len(capacity_K), self.config.action_width), 1 / self.config.first_scale)
+
+    def first_correction(self, capacity_K: Tensor) -> Tensor:
+        """None at full capacity, where an action already says all that was read."""
+        return 1 - capacity_K
 
     def energy(self, action_XA: Tensor, capacity: Tensor) -> Tensor:
         """E(z) = l2 * max(sqrt(D) - |z|_2^2, 0) + l1 * |z|_1, for (..., A) and a capacity that broadcasts to (...)."""
