@@ -82,7 +82,7 @@ def test_with_optical_flow_it_starts_as_inverse_dynamics_of_a_still_scene():
         for weight in silent.parameters():
             weight.data.zero_()
     controller.start_from(family)
-    state_B1ND, capacity_B = torch.randn(3, 1, 16, 64), torch.tensor([0.0, 0.4, 0.8])
+    state_B1ND, capacity_B = torch.randn(3, 1, 16, 64), torch.tensor([0.0, 0.3, 0.6])
     with torch.no_grad():
         seen_B1A = family.infer(state_B1ND.expand(-1, 2, -1, -1), capacity_B, torch.zeros(3, 1, 2, 8, 8)).action_BUA
         told_B1A = controller(torch.randn(3, 1, 2), state_B1ND, capacity_B)
