@@ -45,10 +45,13 @@ if TYPE_CHECKING:  # for editors and type checkers
     from lawm_core.video.files import read_clip, read_picture, write_clip
     from lawm_core.video.film import enlarge
     from lawm_core.video.listing import ListedClip, clips_here, read_listing
+    from lawm_core.video.paths import PICTURE_SUFFIXES, VIDEO_SUFFIXES
     from lawm_core.worlds.robots import build_robot
     from lawm_core.worlds.simulator import SimulatorError
 
 __all__ = [
+    "PICTURE_SUFFIXES",
+    "VIDEO_SUFFIXES",
     "ActionLibrary",
     "ActionScript",
     "CemConfig",
@@ -123,6 +126,7 @@ _EXPORTS = {
     "runtime": ("describe_hardware",),
     "video.files": ("read_clip", "read_picture", "write_clip"),
     "video.film": ("enlarge",),
+    "video.paths": ("PICTURE_SUFFIXES", "VIDEO_SUFFIXES"),
     "video.listing": ("ListedClip", "clips_here", "read_listing"),
     "worlds.robots": ("build_robot",),
     "worlds.simulator": ("SimulatorError",),

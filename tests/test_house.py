@@ -57,7 +57,7 @@ ONLY = {
 RUNNERS = {"eval", "exec", "compile", "torch.load", "os.system", "yaml.load", "__import__"}
 RUNNING = {"allow_pickle=True", "shell=True", "trust_remote_code=True"}
 # Start-up and the child that decodes must not pay for these.
-WRITTEN_ALONE = {"lawm_core.video.decode": {"torch", "lawm_core"}}
+WRITTEN_ALONE = {f"lawm_core.video.{name}": {"torch"} for name in ("child", "containers", "decode", "info", "timeline")}
 
 
 def module_name(path: Path) -> str:

@@ -26,7 +26,7 @@ LEAD = (
 NO_ROBOT = "This model has no controllers. Train some: `python -m lawm_core train controller --help`."
 SIMULATED, FROM_TARGET = "a new simulated scene", "the target's first frame"
 GOAL_AHEAD, GOAL_SOURCE = "a moment ahead in the scene", "the source's first frame"
-PICTURE_TYPES = [".png", ".jpg", ".jpeg", ".webp", ".bmp"]
+PICTURE_TYPES = list(lawm.PICTURE_SUFFIXES)
 NUMBERS = count(1)  # of drives, so that an answer to an older one is told from the present one's
 
 

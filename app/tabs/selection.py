@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 
+import lawm_core as lawm
 from app.components.choices import Choice, build_choices, choice_value, chosen_key, extra_choice
 from app.components.message import message_value
 from app.gallery import GalleryPair
@@ -17,7 +18,7 @@ from app.piece import FEWEST_FRAMES, FRAMES, MOST_FRAMES, Piece
 from app.studio import Studio
 
 UPLOAD = "upload"  # the key of an uploaded video among the choices
-FILE_TYPES = [".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".gif", ".ts", ".mpg", ".3gp"]
+FILE_TYPES = list(lawm.VIDEO_SUFFIXES)
 PRIVATE = {"api_visibility": "private"}
 # How everything that needs the model is run: one at a time, the newest wish last.
 MODEL_QUEUE = {"concurrency_id": "model", "concurrency_limit": 1, "trigger_mode": "always_last"}

@@ -90,7 +90,7 @@ LIMITS: dict[str, BottleneckConfig] = {
 FLOW_WIDTH = 2 * 16**2
 FLOW_LIMITS: dict[str, BottleneckConfig] = {
     "noisy": NoisyConfig(action_width=FLOW_WIDTH, beta_low_capacity=0.5, worth=5e-2),
-    "sparse": SparseConfig(action_width=FLOW_WIDTH, noise=0.02),
+    "sparse": SparseConfig(action_width=FLOW_WIDTH, noise=0.02, worth=0.1),
     "discrete": DiscreteConfig(action_width=FLOW_WIDTH),
     "deterministic": DeterministicConfig(action_width=FLOW_WIDTH),
     "unconstrained": UnconstrainedConfig(action_width=FLOW_WIDTH),

@@ -15,16 +15,15 @@ from torch import Tensor
 from lawm_core.contracts import Clip, VideoError
 from lawm_core.video import decode as decoder
 from lawm_core.video import sandbox
-from lawm_core.video.decode import Decoded, DecodeLimits, RefusedError, VideoInfo
+from lawm_core.video.info import Decoded, DecodeLimits, EndedError, RefusedError, VideoInfo
 from lawm_core.video.paths import check_readable, check_writable
 from lawm_core.video.transforms import square, whole
 
 __all__ = ["IN_BULK", "MAX_FRAMES", "VideoInfo", "probe_video", "read_clip", "read_frames", "write_clip"]
 
 MAX_FRAMES = 600  # of a clip read to its end: a minute at 10 frames a second
-# Where a refusal is written down and nobody waits: a busy machine must not be taken for a file that hangs. The limit of
-# processor time is the same.
-IN_BULK = DecodeLimits(wall_seconds=120)
+# Where nobody waits: long films may take as long as their pixels need, and a busy machine is not taken for a hang.
+IN_BULK = DecodeLimits(wall_seconds=3 * sandbox.BULK_SECONDS, max_cpu_seconds=sandbox.BULK_SECONDS)
 
 # Every frame a key frame, so that a browser seeks exactly; one thread and no stamps of time or version, so that the
 # same frames give the same bytes; BT.709 said aloud, because players guess differently when nothing is said.
@@ -70,7 +69,7 @@ def read_clip(
             f"({decoded.file_seconds:.2f} s long); a latent action needs at least 2."
         )
     return Clip(
-        frame_TCHW=square(torch.from_numpy(decoded.frame_THWC), int(size), decoded.quarter_turns),
+        frame_TCHW=square(torch.from_numpy(decoded.frame_THWC), int(size), decoded.orientation),
         frames_per_second=float(frames_per_second),
         start_seconds=float(start_seconds),
         name=path.name,
@@ -90,7 +89,7 @@ def read_picture(path: str | os.PathLike, size: int, limits: DecodeLimits | None
         )
     except RefusedError as refusal:
         raise VideoError(f"{path.name} {refusal}") from refusal
-    return square(torch.from_numpy(decoded.frame_THWC), int(size), decoded.quarter_turns)[0]
+    return square(torch.from_numpy(decoded.frame_THWC), int(size), decoded.orientation)[0]
 
 
 def read_frames(
@@ -102,8 +101,13 @@ def read_frames(
     """
     path, start_seconds = Path(path), 0.0
     while True:
-        decoded = _decode(path, frames_per_second, short_side, MAX_FRAMES, start_seconds, trusted, IN_BULK)
-        yield whole(torch.from_numpy(decoded.frame_THWC), int(short_side), decoded.quarter_turns)
+        try:
+            decoded = _decode(path, frames_per_second, short_side, MAX_FRAMES, start_seconds, trusted, IN_BULK)
+        except VideoError as error:
+            if start_seconds > 0 and isinstance(error.__cause__, EndedError):
+                return  # sound may go on after the last frame, and headers then promise more than there is
+            raise
+        yield whole(torch.from_numpy(decoded.frame_THWC), int(short_side), decoded.orientation)
         start_seconds += MAX_FRAMES / frames_per_second
         if len(decoded.frame_THWC) < MAX_FRAMES or start_seconds >= decoded.file_seconds - 1 / frames_per_second:
             return

@@ -12,12 +12,12 @@ from urllib.parse import urlsplit
 from lawm_core.contracts import DownloadError
 from lawm_core.schema import Bytes, build_dataclass
 from lawm_core.video.download import download, is_whole
+from lawm_core.video.paths import VIDEO_SUFFIXES
 
 ASSETS = Path(__file__).resolve().parent.parent.parent / "assets"
 LISTING, LENT = ASSETS / "gallery.toml", ASSETS / "gallery" / "lent"  # where clips come from, and where they go
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 SUM = re.compile(r"[0-9a-f]{64}")
-ENDS = (".mp4", ".webm", ".mov", ".mkv", ".avi")
 MOST_BYTES = 256 * 2**20
 LICENCES = re.compile(r"[A-Za-z0-9.+-]{2,40}")  # as SPDX names them
 
@@ -45,8 +45,10 @@ class ListedClip:
                 raise ValueError(f"{self.name}: {address!r} has signs that an address writes with %.")
             if urlsplit(address).scheme not in ("http", "https") or not urlsplit(address).netloc:
                 raise ValueError(f"{self.name}: {address!r} is no http or https address.")
-        if self._end not in ENDS:
-            raise ValueError(f"{self.name}: its address ends in {self._end!r}; needed: one of {', '.join(ENDS)}.")
+        if self._end not in VIDEO_SUFFIXES:
+            raise ValueError(
+                f"{self.name}: its address ends in {self._end!r}; needed: one of {', '.join(VIDEO_SUFFIXES)}."
+            )
         if not 0 < self.bytes <= MOST_BYTES:
             raise ValueError(f"{self.name}: {self.bytes} bytes; needed: 1 to {MOST_BYTES}.")
         if not SUM.fullmatch(self.sha256):

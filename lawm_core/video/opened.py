@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from lawm_core.contracts import VideoError
-from lawm_core.video.decode import DecodeLimits, RefusedError, Want, damage_refused, open_container, probe, read_window
+from lawm_core.video.containers import damage_refused, open_container
+from lawm_core.video.decode import ask, probe, read_after_seek, read_window
 from lawm_core.video.files import MAX_FRAMES, read_clip
+from lawm_core.video.info import DecodeLimits, RefusedError, Want
 from lawm_core.video.transforms import square
 
 KEPT_BYTES = 64 * 2**20  # of frames that were decoded ahead
@@ -68,24 +70,21 @@ class OpenVideo:
 
     def read(self, frames_per_second: float, size: int, num_frames: int, start_seconds: float = 0.0) -> Tensor:
         """frame_TCHW float32 in [0, 1], centre-cropped to size x size; T may be less than num_frames at the end."""
-        shrink = min(1.0, 2 * size / min(self.info.width, self.info.height))
-        width, height = (max(1, round(side * shrink)) for side in (self.info.width, self.info.height))
-        max_frames = self.limits.max_reply_bytes // (3 * width * height)
-        want = Want(self.info, width, height, float(frames_per_second), num_frames, float(start_seconds), max_frames)
+        want = ask(self.info, self.limits, float(frames_per_second), size, num_frames, float(start_seconds))
         try:
             # A seek that lands behind the wanted moment, as broken indices make it, is answered from the start.
             with damage_refused():
-                decoded = read_window(self.container, want, seek=True) or self._from_the_start(want)
+                decoded = read_after_seek(self.container, want) or self._from_the_start(want)
         except RefusedError as refusal:
             raise VideoError(f"{self.path.name} {refusal}") from refusal
         if decoded is None:
             raise VideoError(f"{self.path.name} has no frame that can be decoded at {start_seconds:g} s.")
-        return square(torch.from_numpy(decoded.frame_THWC), size, decoded.quarter_turns)
+        return square(torch.from_numpy(decoded.frame_THWC), size, decoded.orientation)
 
     def _from_the_start(self, want: Want):
         self.close()
         self.container = open_container(str(self.path.resolve()))
-        return read_window(self.container, want, seek=False)
+        return read_window(self.container, want)
 
     def close(self) -> None:
         """Lets the file go."""

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from lawm_core.contracts import VideoError
-from lawm_core.video.decode import RefusedError, damage_refused
+from lawm_core.video.containers import damage_refused
 from lawm_core.video.files import evened, open_writer
+from lawm_core.video.info import RefusedError
 
 APART = 12  # frames from one that can be entered at to the next
 SMALL = ["-g", str(APART), "-bf", "0", "-crf", "20"]

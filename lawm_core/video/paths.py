@@ -9,6 +9,17 @@ from pathlib import Path
 from lawm_core.contracts import VideoError
 
 WRITABLE = (".mp4", ".webm", ".gif")
+# What folders, the page and the command line take for videos and pictures; the reader itself looks into files.
+VIDEO_SUFFIXES = (
+    ".3g2", ".3gp", ".apng", ".asf", ".avi", ".flv", ".gif", ".ivf", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg",
+    ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".webm", ".wmv",
+)  # fmt: skip
+PICTURE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
+
+
+def is_video(path: Path) -> bool:
+    """Whether a file's name ends as a video's does."""
+    return path.suffix.lower() in VIDEO_SUFFIXES
 
 
 def check_readable(path: Path, max_bytes: int | None = None, kind: str = "video") -> str:

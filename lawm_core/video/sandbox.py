@@ -16,17 +16,21 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from lawm_core.video import decode as decoder
-from lawm_core.video.decode import Decoded, DecodeLimits, RefusedError, VideoInfo
+from lawm_core.video import child as child_program
+from lawm_core.video.info import Decoded, DecodeLimits, EndedError, Orientation, RefusedError, VideoInfo
 
-__all__ = ["DecodeLimits", "decode_guarded", "probe_guarded"]
+__all__ = ["DecodeLimits", "decode_guarded", "decode_picture_guarded", "probe_guarded"]
 
+BULK_VARIABLE = "LAWM_DECODE_SECONDS"  # the environment variable that sets the next
+# Of processor time for a piece of one file, where nobody waits.
+BULK_SECONDS = int(os.environ.get(BULK_VARIABLE, "1200"))
 HEADER_BYTES = 4096  # the reply's first line
-MIN_RETRY_SECONDS = 1.0  # a shorter rest of the time limit is not worth a second child
+ROOT = str(Path(child_program.__file__).resolve().parents[2])  # from which the child imports this package
 
 
 class _ChildError(Exception):
@@ -43,20 +47,10 @@ def probe_guarded(path: str, limits: DecodeLimits) -> VideoInfo:
 
 
 def decode_guarded(path: str, limits: DecodeLimits, **arguments) -> Decoded:
-    """`decode.decode` in a child process; when that dies, once more with PyAV alone, which rarely does.
-
-    Raises RefusedError, also when both die.
-    """
-    deadline = time.monotonic() + limits.wall_seconds
-    request = {"task": "decode", "path": path, "arguments": arguments}
+    """`decode.decode` in a child process. Raises RefusedError, also when the child dies."""
     try:
-        return _as_decoded(*_ask(request, limits, deadline))
-    except _ChildError as death:
-        if deadline - time.monotonic() < MIN_RETRY_SECONDS:
-            raise _stopped(death) from death
-    try:
-        request["arguments"] = {**arguments, "decoders": ("pyav",)}
-        return _as_decoded(*_ask(request, limits, deadline))
+        request = {"task": "decode", "path": path, "arguments": arguments}
+        return _as_decoded(*_ask(request, limits, time.monotonic() + limits.wall_seconds))
     except _ChildError as death:
         raise _stopped(death) from death
 
@@ -76,7 +70,8 @@ def _stopped(death: _ChildError) -> RefusedError:
 
 def _as_info(header: dict) -> VideoInfo:
     try:
-        return VideoInfo(**header["info"])
+        info = dict(header["info"])
+        return VideoInfo(**info | {"orientation": Orientation(**info["orientation"])})
     except (KeyError, TypeError) as error:
         raise _ChildError("gave a broken answer") from error
 
@@ -85,19 +80,19 @@ def _as_decoded(header: dict, frame_THWC: np.ndarray | None) -> Decoded:
     if frame_THWC is None:
         raise _ChildError("gave a broken answer")
     try:
-        turns, seconds = int(header["turns"]), float(header["seconds"])
+        orientation, seconds = Orientation(**header["orientation"]), float(header["seconds"])
     except (KeyError, TypeError, ValueError) as error:
         raise _ChildError("gave a broken answer") from error
-    return Decoded(frame_THWC=frame_THWC, quarter_turns=turns, file_seconds=seconds)
+    return Decoded(frame_THWC=frame_THWC, orientation=orientation, file_seconds=seconds)
 
 
 def _ask(request: dict, limits: DecodeLimits, deadline: float) -> tuple[dict, np.ndarray | None]:
     """One child, one reply. The reply goes through a file without a name: nothing to block on, nothing to clean up."""
-    packages = [folder for folder in sys.path if os.path.isabs(folder)]  # where decord and av may be, user site too
+    packages = [ROOT, *(folder for folder in sys.path if os.path.isabs(folder))]  # where av may be, user site too
     request = {**request, "limits": asdict(limits), "packages": packages}
     with tempfile.TemporaryFile() as reply:
         child = subprocess.Popen(
-            [sys.executable, "-I", decoder.__file__, json.dumps(request)],
+            [sys.executable, "-I", child_program.__file__, json.dumps(request)],
             stdin=subprocess.DEVNULL,
             stdout=reply,
             stderr=subprocess.DEVNULL,
@@ -105,7 +100,7 @@ def _ask(request: dict, limits: DecodeLimits, deadline: float) -> tuple[dict, np
             cwd="/",
             start_new_session=True,
         )
-        _wait(child, deadline)
+        _wait(child, deadline, limits)
         return _read_reply(reply, limits)
 
 
@@ -115,7 +110,7 @@ def _environment() -> dict[str, str]:
     return kept | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
-def _wait(child: subprocess.Popen, deadline: float) -> None:
+def _wait(child: subprocess.Popen, deadline: float, limits: DecodeLimits) -> None:
     """Until the child ends well. However this is left, also by Ctrl-C, the child and its group are gone."""
     try:
         code = child.wait(timeout=max(deadline - time.monotonic(), 0))
@@ -125,8 +120,11 @@ def _wait(child: subprocess.Popen, deadline: float) -> None:
         if child.returncode is None:
             os.killpg(child.pid, signal.SIGKILL)
             child.wait()
-    if code == -signal.SIGXCPU:
-        raise _ChildError("took too long")
+    if code in (-signal.SIGXCPU, -signal.SIGALRM):
+        bulk = limits.max_cpu_seconds >= BULK_SECONDS
+        raise _ChildError(
+            f"took too long; {BULK_VARIABLE} allows more than {BULK_SECONDS} s" if bulk else "took too long"
+        )
     if code:
         raise _ChildError("crashed" if code < 0 else "failed")
 
@@ -140,7 +138,7 @@ def _read_reply(reply: BinaryIO, limits: DecodeLimits) -> tuple[dict, np.ndarray
     except (ValueError, TypeError, AttributeError) as error:
         raise _ChildError("gave no answer") from error
     if refusal is not None:
-        raise RefusedError(str(refusal))
+        raise (EndedError if header.get("ended") else RefusedError)(str(refusal))
     if not shape:
         return header, None
     rest = os.fstat(reply.fileno()).st_size - reply.tell()

@@ -1,6 +1,6 @@
 """Frames to a model's size: turn, crop, resize; and which frames of a file to look at.
 
-Time needs no torch, so it lives in `decode.py`, which a child process runs; it is offered here for everyone else.
+Time needs no torch, so it lives in `timeline.py`, which a child process imports; it is offered here for all others.
 """
 
 from __future__ import annotations
@@ -9,16 +9,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lawm_core.video.decode import frames_on_screen, sample_times
+from lawm_core.video.info import Orientation
+from lawm_core.video.timeline import frames_on_screen, sample_times
 
-__all__ = ["centre_crop", "frames_on_screen", "resize", "rotate", "sample_times", "square", "whole"]
+__all__ = ["centre_crop", "frames_on_screen", "make_upright", "resize", "sample_times", "square", "whole"]
 
+UPRIGHT = Orientation()
 CHUNK_FRAMES = 64  # resized at a time, so that a long clip never exists at full size in float32
 
 
-def rotate(frame_TCHW: Tensor, quarter_turns: int) -> Tensor:
-    """Turn frames anticlockwise by multiples of 90 degrees; any dtype."""
-    return torch.rot90(frame_TCHW, quarter_turns, dims=(-2, -1))
+def make_upright(frame_TCHW: Tensor, orientation: Orientation) -> Tensor:
+    """Turn and mirror stored frames as their file asks, (..., H, W) of any dtype."""
+    if orientation.transposed:
+        frame_TCHW = frame_TCHW.transpose(-2, -1)
+    flipped = [side for side, flip in ((-1, orientation.left_right), (-2, orientation.up_down)) if flip]
+    return frame_TCHW.flip(flipped) if flipped else frame_TCHW
 
 
 def centre_crop(frame_TCHW: Tensor) -> Tensor:
@@ -40,9 +45,9 @@ def resize(frame_TCHW: Tensor, size: int | tuple[int, int]) -> Tensor:
     return resized.clamp_(0, 1)  # bicubic overshoots at edges
 
 
-def square(byte_THWC: Tensor, size: int, quarter_turns: int = 0) -> Tensor:
+def square(byte_THWC: Tensor, size: int, orientation: Orientation = UPRIGHT) -> Tensor:
     """Decoded uint8 frames to a model's: (T, C, size, size) float32 in [0, 1], turned, centre-cropped, resized."""
-    byte_TCHW = centre_crop(rotate(byte_THWC.permute(0, 3, 1, 2), quarter_turns))
+    byte_TCHW = centre_crop(make_upright(byte_THWC.permute(0, 3, 1, 2), orientation))
     frame_TCHW = torch.empty(byte_TCHW.shape[0], byte_TCHW.shape[1], size, size)
     for start in range(0, len(byte_TCHW), CHUNK_FRAMES):
         part = slice(start, start + CHUNK_FRAMES)
@@ -50,9 +55,9 @@ def square(byte_THWC: Tensor, size: int, quarter_turns: int = 0) -> Tensor:
     return frame_TCHW
 
 
-def whole(byte_THWC: Tensor, short_side: int, quarter_turns: int = 0) -> Tensor:
+def whole(byte_THWC: Tensor, short_side: int, orientation: Orientation = UPRIGHT) -> Tensor:
     """Decoded uint8 frames at full width: (T, C, H, W) uint8, turned and resized to this short side."""
-    byte_TCHW = rotate(byte_THWC.permute(0, 3, 1, 2), quarter_turns)
+    byte_TCHW = make_upright(byte_THWC.permute(0, 3, 1, 2), orientation)
     scale = short_side / min(byte_TCHW.shape[-2:])
     size = tuple(max(short_side, round(side * scale)) for side in byte_TCHW.shape[-2:])
     parts = [resize(part.float().div(255), size).mul(255).round().byte() for part in byte_TCHW.split(CHUNK_FRAMES)]

@@ -20,12 +20,12 @@ from torch import Generator, Tensor
 
 from lawm_core.contracts import VideoError
 from lawm_core.video.files import read_frames
+from lawm_core.video.paths import VIDEO_SUFFIXES, is_video
 from lawm_core.worlds.footage import CachedClip, CachedFootage, Footage, StoredClip
 from lawm_core.worlds.shards import ShardFootage, is_sharded
 from lawm_core.worlds.teacher_flow import FlowFootage, build_flow, cut_motion
 from lawm_core.worlds.true_motion import Motion
 
-VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".gif")
 CACHE_VERSION = 1
 Cut = tuple[StoredClip, int, tuple[int, int, int], int]
 MOST_STILLS = 1024  # that are looked at: a million videos' would fill the memory
@@ -44,7 +44,7 @@ def list_videos(folder: str | Path, split: str | None = None) -> list[tuple[Path
         with manifest.open(newline="", encoding="utf-8") as lines:
             rows = [(folder / row["file"], row.get("split") or "train") for row in csv.DictReader(lines)]
     else:
-        names = sorted(p for p in folder.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES)
+        names = sorted(p for p in folder.iterdir() if is_video(p))
         rows = [(p, "val" if i % 10 == 9 else "train") for i, p in enumerate(names)]
     rows = [(p, s) for p, s in rows if split in (None, s)]
     if not rows:

@@ -15,7 +15,7 @@ from tests.browser.conftest import is_foreign
 from tests.test_docs import PAGES, build_site
 
 pytestmark = pytest.mark.browser
-SHOWN = [*PAGES, "checkpoints/nano/card.md"]
+SHOWN = [*PAGES, "checkpoints/nano256/card.md"]
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):

@@ -78,6 +78,22 @@ def test_a_fresh_dial_gives_less_noise_and_more_trust_as_capacity_grows():
     assert torch.allclose(trust[-1], torch.ones(()), atol=0.01)
 
 
+def test_a_threshold_takes_what_is_not_worth_its_price():
+    """Brute force over candidates agrees with the soft threshold; without a worth nothing is taken."""
+    config = SparseConfig(action_width=2, worth=0.05, first_scale=2.0)
+    bottleneck, capacity = SparseBottleneck(config).eval(), torch.tensor([0.6])
+    raw_BUX = torch.tensor([[[0.9, -0.02]]])
+    found = bottleneck(raw_BUX, capacity).action_BUA[0, 0]
+    line = torch.linspace(-2, 2, 40001)
+    for number in range(2):
+        off = config.worth * ((line - 2 * raw_BUX[0, 0, number]) / config.first_scale) ** 2
+        price = config.price * bottleneck.l1(capacity) * line.abs()
+        assert found[number].item() == pytest.approx(line[(off + price).argmin()].item(), abs=2e-4)
+    assert found[1] == 0 and 0 < found[0] < 1.8
+    plain = SparseBottleneck(SparseConfig(action_width=2, first_scale=2.0)).eval()
+    assert torch.equal(plain(raw_BUX, capacity).action_BUA, 2 * raw_BUX)
+
+
 def test_a_dial_that_runs_backwards_is_refused():
     with pytest.raises(ValueError, match="the second no larger"):
         NoisyConfig(beta_low_capacity=1e-6, beta_high_capacity=1e-3)

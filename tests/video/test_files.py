@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from lawm_core.contracts import VideoError
-from lawm_core.video import decode as decoder
-from lawm_core.video.decode import DecodeLimits
+from lawm_core.video import containers
 from lawm_core.video.files import MAX_FRAMES, probe_video, read_clip, write_clip
+from lawm_core.video.info import DecodeLimits
 from lawm_core.video.transforms import resize
 from tests.video.conftest import ffmpeg, numbered, numbers
 
@@ -30,43 +30,33 @@ def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
     return -10 * math.log10((a - b).square().mean().item() + 1e-12)
 
 
-@pytest.fixture(params=["decord", "pyav"])
-def only(request, monkeypatch):
-    """Each law holds for each decoder."""
-    decode = decoder.decode
-    monkeypatch.setattr(decoder, "decode", lambda *a, **k: decode(*a, **k, decoders=(request.param,)))
-    if request.param == "decord":
-        monkeypatch.setattr(decoder, "_decode_pyav", lambda *a: pytest.fail("decord gave up"))
-    return request.param
-
-
 # Time
 
 
-def test_the_files_own_rate_gives_each_frame_once(counting_mp4, only):
+def test_the_files_own_rate_gives_each_frame_once(counting_mp4):
     clip = read(counting_mp4)
     assert numbers(clip.frame_TCHW) == list(range(50))
     assert clip.file_seconds == pytest.approx(5, abs=0.01) and clip.name == "counting.mp4"
 
 
-def test_a_lower_rate_skips_and_a_higher_rate_repeats(counting_mp4, only):
+def test_a_lower_rate_skips_and_a_higher_rate_repeats(counting_mp4):
     assert numbers(read(counting_mp4, 2.5).frame_TCHW) == list(range(0, 50, 4))
     assert numbers(read(counting_mp4, 4).frame_TCHW) == [int(i * 2.5) for i in range(20)]
     assert numbers(read(counting_mp4, 30, num_frames=9).frame_TCHW) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
 
 
 @pytest.mark.parametrize("start", [0.05, 0.3, 1.0, 2.1, 2.95, 3.7])
-def test_a_start_offset_gives_the_frame_on_screen_then(counting_mp4, only, start):
+def test_a_start_offset_gives_the_frame_on_screen_then(counting_mp4, start):
     clip = read(counting_mp4, 5, num_frames=4, start_seconds=start)
     assert numbers(clip.frame_TCHW) == [int((start + i / 5) * 10 + 0.02) for i in range(4)]
     assert clip.start_seconds == start
 
 
-def test_fewer_frames_than_asked_are_those_there_are(counting_mp4, only):
+def test_fewer_frames_than_asked_are_those_there_are(counting_mp4):
     assert numbers(read(counting_mp4, num_frames=99, start_seconds=4.5).frame_TCHW) == [45, 46, 47, 48, 49]
 
 
-def test_variable_rate_is_read_by_time_stamp(tmp_path, counting_mp4, only):
+def test_variable_rate_is_read_by_time_stamp(tmp_path, counting_mp4):
     path = tmp_path / "variable.mp4"  # frames 0 to 19, then every fifth
     ffmpeg("-i", counting_mp4, "-vf", "select='lt(n,20)+not(mod(n,5))'", "-fps_mode", "vfr", "-crf", 8, path)
     expected = [n if n < 20 else n - n % 5 for n in range(46)]
@@ -96,8 +86,7 @@ def test_rounded_time_stamps_of_a_gif_still_give_each_frame_once(tmp_path, rate)
 def test_a_short_window_of_a_long_file_decodes_little(tmp_path, monkeypatch):
     path = tmp_path / "long.mp4"
     ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x64:r=10:d=600", "-preset", "ultrafast", "-g", 50, path)
-    monkeypatch.setattr(decoder, "INDEXED_SECONDS", 0.0)
-    decoded, frames = 0, decoder._decoded_frames
+    decoded, frames = 0, containers.decoded_frames
 
     def counted(*arguments):
         nonlocal decoded
@@ -105,7 +94,7 @@ def test_a_short_window_of_a_long_file_decodes_little(tmp_path, monkeypatch):
             decoded += 1
             yield frame
 
-    monkeypatch.setattr(decoder, "_decoded_frames", counted)
+    monkeypatch.setattr(containers, "decoded_frames", counted)
     assert len(read(path, num_frames=10, start_seconds=500).frame_TCHW) == 10
     assert decoded <= 1 + 50 + 10 + 2  # the probe's, from the key frame, the window, the one after it
 
@@ -129,7 +118,7 @@ def test_rotation_tags_are_honoured(tmp_path, turn):
 
 
 @pytest.mark.parametrize(("height", "width"), [(96, 200), (200, 96), (480, 270)])
-def test_the_centre_is_kept_at_every_shrinking(tmp_path, only, height, width):
+def test_the_centre_is_kept_at_every_shrinking(tmp_path, height, width):
     side, source = min(height, width), picture(height, width)
     write_clip(tmp_path / "a.mp4", source, 10)
     top, left = (height - side) // 2, (width - side) // 2
@@ -137,7 +126,7 @@ def test_the_centre_is_kept_at_every_shrinking(tmp_path, only, height, width):
     assert psnr(read(tmp_path / "a.mp4", size=32).frame_TCHW, expected) > 32
 
 
-def test_a_fine_checkerboard_becomes_grey(tmp_path, only):
+def test_a_fine_checkerboard_becomes_grey(tmp_path):
     board_HW = ((torch.arange(256)[:, None] + torch.arange(256)) % 2).float()
     write_clip(tmp_path / "board.mp4", board_HW.expand(2, 3, 256, 256), 10)
     frame_TCHW = read(tmp_path / "board.mp4", size=30).frame_TCHW[..., 2:-2, 2:-2]
@@ -164,18 +153,6 @@ def test_each_format_gives_the_same_frames(tmp_path, counting_mp4, suffix):
     info = probe_video(path, trusted=True)
     assert (info.width, info.height) == (64, 48)
     assert info.seconds == pytest.approx(5, abs=0.11) and info.frames_per_second == pytest.approx(10, abs=0.01)
-
-
-def test_both_decoders_show_the_same_colours(tmp_path):
-    write_clip(tmp_path / "a.mp4", picture(), 10)
-    ffmpeg("-i", tmp_path / "a.mp4", "-vf", "scale=out_color_matrix=bt601", "-crf", 8, tmp_path / "untagged.mp4")
-    request = {"frames_per_second": 10, "size": 48, "num_frames": 3, "start_seconds": 0}
-    for name in ("a.mp4", "untagged.mp4"):
-        one, other = (
-            decoder.decode(str(tmp_path / name), DecodeLimits(), **request, decoders=(which,)).frame_THWC.astype(int)
-            for which in ("decord", "pyav")
-        )
-        assert abs(one - other).mean() < 2
 
 
 # Writing
@@ -307,12 +284,12 @@ def test_files_that_cannot_be_used_say_why(tmp_path, counting_mp4, trusted, name
 
 
 @pytest.mark.parametrize("start", [5.0, 7.5, 1e9])
-def test_a_start_beyond_the_end_says_the_length(counting_mp4, only, start):
+def test_a_start_beyond_the_end_says_the_length(counting_mp4, start):
     with pytest.raises(VideoError, match=r"counting.mp4 is 5.00 s long"):
         read(counting_mp4, start_seconds=start)
 
 
-def test_a_rate_too_low_for_two_frames_says_so(counting_mp4, only):
+def test_a_rate_too_low_for_two_frames_says_so(counting_mp4):
     with pytest.raises(VideoError, match=r"gives 1 frame from 4 s on at 0\.5 frames per second"):
         read(counting_mp4, 0.5, start_seconds=4)
 
@@ -328,6 +305,6 @@ def test_a_rate_too_low_for_two_frames_says_so(counting_mp4, only):
         ({"max_reply_bytes": 100_000}, "would give"),
     ],
 )
-def test_files_over_the_limits_say_which(counting_mp4, only, limit, says):
+def test_files_over_the_limits_say_which(counting_mp4, limit, says):
     with pytest.raises(VideoError, match=says):
         read(counting_mp4, limits=DecodeLimits(**limit))

@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 
 from lawm_core.contracts import VideoError
-from lawm_core.video.decode import DecodeLimits
 from lawm_core.video.files import read_picture
+from lawm_core.video.info import DecodeLimits
 
 
 def ramp(height=60, width=90):
@@ -39,6 +39,38 @@ def test_a_photograph_is_turned_as_its_camera_says(tmp_path):
     assert frame_CHW[1, :, 0].mean() > 0.9 > 0.1 > frame_CHW[1, :, -1].mean()
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_way_of_holding_a_camera_is_undone(tmp_path, orientation):
+    """Pillow's own transposition is the truth; the stored pixels are its inverse."""
+    undo = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }  # fmt: skip
+    picture = Image.fromarray(ramp(64, 64))
+    exif = picture.getexif()
+    exif[0x112] = orientation
+    stored = picture.transpose(undo[orientation]) if orientation in undo else picture
+    stored.save(tmp_path / "held.jpg", exif=exif, quality=95)
+    frame_CHW = read_picture(tmp_path / "held.jpg", 64)
+    upright = torch.from_numpy(ramp(64, 64)).permute(2, 0, 1).float() / 255
+    assert (frame_CHW - upright).abs().mean() < 0.01
+
+
+def test_photographs_of_50_megapixels_are_read_in_little_memory(tmp_path):
+    Image.fromarray(ramp(480, 640)).resize((8160, 6120)).save(tmp_path / "photo.jpg", quality=80)
+    limits = DecodeLimits(address_space_bytes=2**30)
+    frame_CHW = read_picture(tmp_path / "photo.jpg", 256, limits)
+    assert frame_CHW.shape == (3, 256, 256) and frame_CHW[0, 128, 250] > frame_CHW[0, 128, 5] + 0.5
+
+
+def test_sixteen_bits_are_scaled_and_not_cut_off(tmp_path):
+    value = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    Image.fromarray(value).save(tmp_path / "deep.png")
+    frame_CHW = read_picture(tmp_path / "deep.png", 64)
+    assert (frame_CHW[0] - torch.from_numpy(value.astype(np.float32)) / 65535).abs().max() < 0.01
+
+
 def test_see_through_pictures_are_read(tmp_path):
     alpha = np.dstack([ramp(), np.full((60, 90), 128, np.uint8)])
     imageio.imwrite(tmp_path / "glass.png", alpha)
@@ -66,7 +98,7 @@ def test_what_is_no_picture_is_named(tmp_path, name, content, says):
 def test_pictures_too_large_or_too_small_are_refused(tmp_path):
     imageio.imwrite(tmp_path / "ramp.png", ramp())
     with pytest.raises(VideoError, match="90 x 60 pixels; at most 80 a side"):
-        read_picture(tmp_path / "ramp.png", 32, DecodeLimits(max_side=80))
+        read_picture(tmp_path / "ramp.png", 32, DecodeLimits(max_picture_side=80))
     imageio.imwrite(tmp_path / "dot.png", ramp(8, 8))
     with pytest.raises(VideoError, match="each side needs at least 16"):
         read_picture(tmp_path / "dot.png", 32)

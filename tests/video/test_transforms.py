@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from lawm_core.video.transforms import centre_crop, frames_on_screen, resize, rotate, sample_times, square
+from lawm_core.video.info import Orientation
+from lawm_core.video.transforms import centre_crop, frames_on_screen, make_upright, resize, sample_times, square
 
 
 def test_times_are_evenly_spaced_and_end_before_the_end():
@@ -42,12 +43,13 @@ def test_centre_crop_keeps_the_centre(height, width):
     assert 0 <= (height - side) - 2 * row <= 1 and 0 <= (width - side) - 2 * column <= 1
 
 
-def test_four_quarter_turns_are_none_and_one_is_anticlockwise():
+def test_rows_and_columns_are_exchanged_before_sides():
     frame_TCHW = torch.rand(2, 3, 4, 6)
-    assert torch.equal(rotate(frame_TCHW, 4), frame_TCHW)
-    turned = rotate(frame_TCHW, 1)
-    assert turned.shape == (2, 3, 6, 4)
-    assert torch.equal(turned[..., 0, 0], frame_TCHW[..., 0, -1])  # the right upper corner goes to the left upper
+    assert torch.equal(make_upright(frame_TCHW, Orientation()), frame_TCHW)
+    turned = make_upright(frame_TCHW, Orientation(transposed=True, up_down=True))
+    assert torch.equal(turned, torch.rot90(frame_TCHW, 1, dims=(-2, -1)))
+    mirrored = make_upright(frame_TCHW, Orientation(left_right=True))
+    assert torch.equal(mirrored, frame_TCHW.flip(-1))
 
 
 def test_a_fine_checkerboard_becomes_grey():
@@ -65,6 +67,6 @@ def test_resize_stays_in_range_and_same_size_is_identity():
 
 def test_square_gives_unit_range_float32():
     byte_THWC = torch.full((70, 20, 40, 3), 255, dtype=torch.uint8)
-    frame_TCHW = square(byte_THWC, 8, quarter_turns=1)
+    frame_TCHW = square(byte_THWC, 8, Orientation(transposed=True))
     assert frame_TCHW.shape == (70, 3, 8, 8) and frame_TCHW.dtype == torch.float32
     torch.testing.assert_close(frame_TCHW, torch.ones_like(frame_TCHW))

@@ -22,7 +22,9 @@ class SparseConfig:
     than ours.
     first_scale: fresh actions are this much larger than motion's first words, so that their norm starts where the
     energy wants it. noise: added to actions in training; without it |z|_1 has no price, since a world model can amplify
-    ever smaller numbers (sparse coding's ambiguity of scale).
+    ever smaller numbers (sparse coding's ambiguity of scale). worth: prediction error that a unit of variance in one
+    number costs before it is scaled; above 0, numbers are soft-thresholded where |z|_1 then costs more than they are
+    worth, which is the proximal step of sparse coding (ISTA, Daubechies et al. 2004). 0: no threshold.
     """
 
     kind: str = "sparse"
@@ -35,6 +37,7 @@ class SparseConfig:
     mean: float = 0.1
     price: float = 0.05
     noise: float = 0.1
+    worth: float = 0.0
     first_scale: float = 2.0
     langevin_steps: int = 600
     langevin_rate: float = 0.1
@@ -69,6 +72,12 @@ class SparseBottleneck(nn.Module):
     def first_correction(self, capacity_K: Tensor) -> Tensor:
         """None at full capacity, where an action already says all that was read."""
         return 1 - capacity_K
+
+    def threshold(self, capacity: Tensor) -> Tensor:
+        """The size up to which a number is not worth its price: the minimiser of worth |z - z_0|^2 + price l1 |z|."""
+        if not self.config.worth:
+            return torch.zeros_like(capacity)
+        return self.config.price * self.l1(capacity) * self.config.first_scale**2 / (2 * self.config.worth)
 
     def energy(self, action_XA: Tensor, capacity: Tensor) -> Tensor:
         """E(z) = l2 * max(sqrt(D) - |z|_2^2, 0) + l1 * |z|_1, for (..., A) and a capacity that broadcasts to (...)."""
@@ -116,7 +125,8 @@ class SparseBottleneck(nn.Module):
 
     def forward(self, raw_BUX: Tensor, capacity_B: Tensor) -> BottleneckOutput:
         """cost_BU: the price of each action's energy and of its batch's VCM, which all share."""
-        action_BUA = raw_BUX.float() * self.raw_scale
+        full_BUA = raw_BUX.float() * self.raw_scale
+        action_BUA = full_BUA.sign() * (full_BUA.abs() - self.threshold(capacity_B)[:, None, None]).clamp_min(0)
         cost_BU = self.energy(action_BUA, capacity_B[:, None])
         heard_BUA = action_BUA
         if self.training:

@@ -1,0 +1,147 @@
+"""Files of kinds that people have, read as ffmpeg reads them: the frame on screen at each time, upright, in shape and
+colour. Every frame of the test scene has a hue of its own.
+"""
+
+import re
+import struct
+import subprocess
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+import torch
+
+from lawm_core.contracts import VideoError
+from lawm_core.video.files import probe_video, read_clip, read_frames
+from lawm_core.video.info import shrunk
+from lawm_core.video.timeline import frames_on_screen
+from lawm_core.video.transforms import square
+from tests.video.conftest import ffmpeg
+
+SIZE = 48
+RATE = 6.0
+SECONDS = 5
+
+
+def scene(seconds: float = SECONDS, size: str = "160x120", more: str = "") -> list[str]:
+    return ["-f", "lavfi", "-i", f"testsrc2=s={size}:r=25:d={seconds},hue=h=n*37{more}"]
+
+
+X264 = "-c:v libx264 -crf 12 -preset veryfast -pix_fmt yuv420p".split()
+OPEN_GOP = [*X264, "-x264-params", "open-gop=1:keyint=25:bframes=3"]
+KINDS = {
+    "open_gop.mp4": OPEN_GOP,
+    "open_gop.mov": OPEN_GOP,
+    "open_gop.mkv": OPEN_GOP,
+    "open_gop.ts": OPEN_GOP,
+    "hevc.ts": "-c:v libx265 -x265-params log-level=error:pools=1:keyint=25 -crf 14 -preset ultrafast".split(),
+    "mpeg2.ts": "-c:v mpeg2video -q:v 2 -g 12".split(),
+    "mpeg2_b.mov": "-c:v mpeg2video -q:v 2 -g 12 -bf 2".split(),
+    "mpeg2_b.mpg": "-c:v mpeg2video -q:v 2 -g 12 -bf 2".split(),
+    "mpeg4_b.mp4": "-c:v mpeg4 -q:v 2 -g 12 -bf 2".split(),
+    "mpeg4_b.avi": "-c:v mpeg4 -q:v 2 -g 12 -bf 2".split(),
+    "wmv2.wmv": "-c:v wmv2 -q:v 2 -g 12".split(),
+    "mjpeg.asf": "-c:v mjpeg -q:v 3 -pix_fmt yuvj420p".split(),
+    "grey_qtrle.mov": "-vf format=gray -c:v qtrle -pix_fmt gray".split(),
+    "palette.avi": "-vf format=pal8 -c:v rawvideo".split(),
+    "palette_smc.mov": "-vf split[a][b];[a]palettegen[p];[b][p]paletteuse -c:v smc".split(),
+    "wide_pixels.mp4": ["-vf", "setsar=2/1", *X264],
+    "wide_pixels.webm": "-vf setsar=4/3 -c:v libvpx-vp9 -cpu-used 8 -crf 12 -b:v 0".split(),
+    "frames_between.ogv": "-c:v libtheora -q:v 8".split(),
+}
+
+
+def reference(path: Path) -> tuple[np.ndarray, torch.Tensor]:
+    """What ffmpeg itself decodes: stamp_F in seconds from the first frame on, and frame_FCHW."""
+    info = probe_video(path)
+    width, height = shrunk(info.width, info.height, SIZE)
+    command = [
+        imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-i", str(path), "-vf",
+        f"showinfo,scale={width}:{height}:flags=bicubic", "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt",
+        "rgb24", "-",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, check=True)
+    stamp_F = np.array([float(t) for t in re.findall(rb"pts_time:(-?[\d.]+)", done.stderr)])
+    byte_FHWC = np.frombuffer(done.stdout, np.uint8).reshape(-1, height, width, 3)
+    return stamp_F - stamp_F[0], square(torch.from_numpy(byte_FHWC.copy()), SIZE)
+
+
+def check(path: Path) -> None:
+    """Five starts, and the whole file, against ffmpeg's own frames."""
+    stamp_F, true_FCHW = reference(path)
+    for start in np.linspace(0, stamp_F[-1] - 0.6, 5).tolist():
+        clip = read_clip(path, RATE, SIZE, num_frames=3, start_seconds=start, trusted=True)
+        index_T = frames_on_screen(stamp_F, start + np.arange(3) / RATE, 2e-3)
+        assert (clip.frame_TCHW - true_FCHW[index_T]).abs().mean(dim=(1, 2, 3)).max() < 3 / 255, start
+    whole_TCHW = torch.cat(list(read_frames(path, RATE, 2 * SIZE, trusted=True)))
+    assert abs(len(whole_TCHW) - stamp_F[-1] * RATE) <= 2
+    index_T = frames_on_screen(stamp_F, np.arange(len(whole_TCHW)) / RATE, 2e-3)
+    off = (square(whole_TCHW.permute(0, 2, 3, 1), SIZE) - true_FCHW[index_T]).abs().mean(dim=(1, 2, 3))
+    assert off.max() < 3 / 255
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_frames_are_those_that_ffmpeg_shows(tmp_path, name):
+    ffmpeg(*scene(), *KINDS[name], tmp_path / name)
+    check(tmp_path / name)
+
+
+def test_pixels_that_are_not_square_become_so(tmp_path):
+    ffmpeg(*scene(2), "-vf", "setsar=2/1", *X264, tmp_path / "a.mp4")
+    info = probe_video(tmp_path / "a.mp4")
+    assert (info.width, info.height) == (320, 120)
+
+
+@pytest.mark.parametrize(
+    "matrix", [(-1, 0, 0, 1, 160, 0), (1, 0, 0, -1, 0, 120), (0, 1, 1, 0, 0, 0), (0, -1, -1, 0, 120, 160)]
+)
+def test_mirrored_display_matrices_are_honoured(tmp_path, matrix):
+    ffmpeg(*scene(2), *X264, tmp_path / "flat.mp4")
+    data = bytearray((tmp_path / "flat.mp4").read_bytes())
+    at = data.find(b"tkhd")
+    offset = at + 8 + (20 if data[at + 4] == 0 else 32) + 16
+    a, b, c, d, x, y = (int(value * 65536) for value in matrix)
+    data[offset : offset + 36] = struct.pack(">9i", a, b, 0, c, d, 0, x, y, 1 << 30)
+    (tmp_path / "mirrored.mp4").write_bytes(data)
+    check(tmp_path / "mirrored.mp4")
+
+
+@pytest.mark.parametrize(("marked", "width"), [(0, 80), (1, 160)])
+def test_of_two_streams_the_one_that_ffmpeg_takes_is_read(tmp_path, marked, width):
+    ffmpeg(
+        *scene(2, "80x80"), *scene(2), "-map", "0:v", "-map", "1:v", *X264, f"-disposition:v:{1 - marked}", "0",
+        f"-disposition:v:{marked}", "default", tmp_path / "two.mp4",
+    )  # fmt: skip
+    assert probe_video(tmp_path / "two.mp4").width == width
+    check(tmp_path / "two.mp4")
+
+
+@pytest.mark.parametrize("shift", [[], ["-output_ts_offset", "90000"]])
+def test_joined_transport_streams_go_on_where_time_starts_again(tmp_path, shift):
+    ffmpeg(*scene(3), *X264, "-g", "25", *shift, tmp_path / "a.ts")
+    ffmpeg(*scene(3, more="+180,negate"), *X264, "-g", "25", tmp_path / "b.ts")
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes((tmp_path / "a.ts").read_bytes() + (tmp_path / "b.ts").read_bytes())
+    assert probe_video(joined).seconds == pytest.approx(6, abs=0.3) and not probe_video(joined).continuous
+    check(joined)
+
+
+def test_sound_longer_than_the_picture_ends_with_the_picture(tmp_path):
+    path = tmp_path / "long_sound.webm"
+    ffmpeg(
+        "-f", "lavfi", "-i", "testsrc2=s=64x64:r=12:d=50", "-f", "lavfi", "-i", "sine=d=52", "-c:v", "libvpx-vp9",
+        "-cpu-used", "8", "-g", "60", "-c:a", "libopus", path,
+    )  # fmt: skip
+    assert sum(len(piece) for piece in read_frames(path, 12.0, 64)) == 600
+    with pytest.raises(VideoError, match=r"cannot be read from 50\.5 s"):
+        read_clip(path, 12.0, 64, 8, start_seconds=50.5)
+
+
+def test_unneeded_frames_are_left_out_and_the_others_are_the_same(tmp_path, monkeypatch):
+    from lawm_core.video import decode
+
+    ffmpeg(*scene(), *X264, "-x264-params", "keyint=50:bframes=3", tmp_path / "a.mp4")
+    quick = read_clip(tmp_path / "a.mp4", RATE, SIZE, trusted=True).frame_TCHW
+    monkeypatch.setattr(decode, "SKIPPING", ())
+    assert torch.equal(quick, read_clip(tmp_path / "a.mp4", RATE, SIZE, trusted=True).frame_TCHW)
