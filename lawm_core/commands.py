@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -113,6 +114,12 @@ def run_replay(options: argparse.Namespace) -> None:
     print(json.dumps(report))
 
 
+def tell_left_out(refused: Mapping[str, str]) -> None:
+    """Name on stderr what was not used, and why."""
+    for name, why in refused.items():
+        print(f"left out {name}: {why}", file=sys.stderr)
+
+
 def run_library(options: argparse.Namespace) -> None:
     """Builds a library with progress; a build that was stopped goes on."""
     check_folders(options.folder)
@@ -124,8 +131,7 @@ def run_library(options: argparse.Namespace) -> None:
     config = LibraryConfig(family=options.family or model.families[0], capacity=options.capacity, frames=options.frames)
     progress = None if options.quiet else show_progress
     library = build_library(model, options.folder, options.out, config, options.model, progress, options.trusted)
-    for name, why in library.index.refused.items():
-        print(f"left out {name}: {why}", file=sys.stderr)
+    tell_left_out(library.index.refused)
     print(json.dumps({"out": str(options.out), "clips": len(library.index.clips), "actions": len(library)}))
 
 
@@ -146,7 +152,9 @@ def run_extract(options: argparse.Namespace) -> None:
     )
     if options.library:
         demand_points(options.points)  # before hours of extraction rather than after them
-    told = extract(options.folder, options.out, options.model, config, options.address)
+    clips, refused = extract(options.folder, options.out, options.model, config, options.address)
+    tell_left_out(refused)
+    told = {"clips": clips, "refused": len(refused)}
     if options.library:
         library = library_of(
             options.out, options.folder, options.library, options.model, options.points, options.trusted
@@ -187,8 +195,7 @@ def run_shards(options: argparse.Namespace) -> None:
     footage = cache_config(model.frames_per_second, model.encoder.frame_size)
     config = ShardConfig(footage=footage, clips=options.clips, workers=options.workers, trusted=options.trusted)
     told = write_shards(options.folder, options.out, config, None if options.quiet else show_progress)
-    for name, why in (read_about(options.out) or {}).get("refused", {}).items():
-        print(f"left out {name}: {why}", file=sys.stderr)
+    tell_left_out((read_about(options.out) or {}).get("refused", {}))
     print(json.dumps({"out": str(options.out), **told}))
 
 
@@ -369,6 +376,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
     about = {"name": model.name, "fingerprint": fingerprint(options.model), "weights": model.parameter_count()}
     if model.precision != "float32":  # reports that do not say were measured in float32
         about["precision"] = model.precision
+    tell_left_out(world.refused)
     data = {"split": options.split, "videos": len(world.clips), "frames_per_second": model.frames_per_second}
     if options.add:
         read_report(options.out, {"model": about, "data": data})  # before an hour of measuring, not after it

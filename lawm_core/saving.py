@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -42,3 +44,27 @@ def sync(path: str | Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def build_folder(home: Path, mark: str, fill: Callable[[Path], None]) -> Path:
+    """Return `home`, which `fill(folder)` has filled once: complete or not there, also where several processes ask.
+
+    mark: a file that every complete folder holds. Others wait for the one that builds; one that fails leaves nothing.
+    """
+    from filelock import FileLock
+
+    if (home / mark).is_file():
+        return home
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(home.with_name(f".{home.name}.lock")):
+        if (home / mark).is_file():
+            return home
+        if home.is_dir():  # of a version that filled folders in place, and was stopped
+            shutil.rmtree(home)
+        with tempfile.TemporaryDirectory(dir=home.parent, prefix=f".{home.name}.") as folder:
+            part = Path(folder) / home.name
+            part.mkdir()
+            fill(part)
+            os.replace(part, home)
+            sync(home.parent)
+    return home

@@ -22,7 +22,7 @@ from lawm_core.evaluation.library import LibraryConfig
 from lawm_core.evaluation.rows import FORMAT, PACKING, ROWS, count_rows, demand_same, remove_unfinished, row_fields
 from lawm_core.runtime import pick_device
 from lawm_core.video.files import IN_BULK, read_clip
-from lawm_core.worlds.clips import list_videos
+from lawm_core.worlds.folders import demand_readable, list_videos
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +55,9 @@ def extract(
     model: str | Path | None = None,
     config: ExtractionConfig | None = None,
     address: str | None = None,
-) -> dict[str, int]:
-    """Infers the latent actions of every video in `folder` into OUT/clips; how many `clips` are there, and how many
-    were `refused`.
+) -> tuple[int, dict[str, str]]:
+    """Infers the latent actions of every video in `folder` into OUT/clips; return how many clips are there, and why
+    others were refused.
 
     address: of a Ray cluster; without one, the one that was joined before (`ray.init`), or this machine alone. What an
     earlier run with the same model and settings has done is not done again; one run at a time writes to OUT. ValueError
@@ -73,7 +73,8 @@ def extract(
         with joined(address):
             run(rows, out / ROWS, find_model(model).resolve(), config)
         done, refused = count_rows(out)
-    return {"clips": len(done) - refused, "refused": refused}
+    demand_readable(folder, len(done) - len(refused), refused)
+    return len(done) - len(refused), refused
 
 
 def demand_names(names: Iterable[str]) -> None:

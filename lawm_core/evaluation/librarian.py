@@ -18,7 +18,8 @@ from lawm_core.evaluation.projection import pca_places, umap_places
 from lawm_core.model import LatentActionModel
 from lawm_core.saving import atomic_path, write_text
 from lawm_core.video.files import IN_BULK, read_clip
-from lawm_core.worlds.clips import list_videos
+from lawm_core.video.paths import check_readable
+from lawm_core.worlds.folders import demand_readable, list_videos
 
 FEWEST = 4  # transitions that make a map
 MOST_PIXELS = 16383  # a side of a WebP picture
@@ -55,6 +56,7 @@ def build_library(
             found.append((path.name, read_part(model, path, parts, config, trusted)))
         except VideoError as error:
             refused[path.name] = str(error)
+    demand_readable(folder, len(found), refused)
     report(0.8, "laying out")
     library = join_parts(model, mark, found, refused, out, config)
     report(1.0, "done")
@@ -65,6 +67,7 @@ def read_part(
     model: LatentActionModel, path: Path, parts: Path, config: LibraryConfig, trusted: bool
 ) -> dict[str, np.ndarray]:
     """One clip's actions, motions and small frames, from disk if they are there."""
+    check_readable(path)
     stat = path.stat()
     kept = parts / f"{path.name}.{stat.st_size}.{stat.st_mtime_ns}.npz"
     if not kept.is_file():

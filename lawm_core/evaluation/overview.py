@@ -21,7 +21,7 @@ from lawm_core.evaluation.library import ActionLibrary, LibraryConfig, load_libr
 from lawm_core.evaluation.rows import parquet_files, read_about, read_batches, read_transitions
 from lawm_core.model import LatentActionModel
 from lawm_core.video.files import IN_BULK, read_clip
-from lawm_core.worlds.clips import list_videos
+from lawm_core.worlds.folders import list_videos
 
 POINTS = 20_000  # that the page draws well
 

@@ -129,16 +129,17 @@ def read_rows(out: str | Path, columns: list[str] | None = None) -> Iterator[dic
             yield from batch.to_pylist()
 
 
-def count_rows(out: Path) -> tuple[set[str], int]:
-    """Names of the videos that have a row, and how many of them were refused."""
+def count_rows(out: Path) -> tuple[set[str], dict[str, str]]:
+    """Names of the videos that have a row, and why some of them were refused."""
     import pyarrow.compute as pc
 
     names: set[str] = set()
-    refused = 0
+    refused: dict[str, str] = {}
     for path in parquet_files(out):
         for batch in read_batches(path, ["clip", "error"]):
             names.update(batch["clip"].to_pylist())
-            refused += pc.sum(pc.not_equal(batch["error"], "")).as_py() or 0
+            batch = batch.filter(pc.not_equal(batch["error"], ""))
+            refused |= zip(batch["clip"].to_pylist(), batch["error"].to_pylist(), strict=True)
     return names, refused
 
 

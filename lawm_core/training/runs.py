@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -125,7 +126,7 @@ class TrainingRun:
             any(grids),
         )
         for name, why in world.refused.items():
-            print(f"left out {name}: {why}")
+            print(f"left out {name}: {why}", file=sys.stderr)
         return world
 
     def _add_robots(self, folders: Sequence[str | Path], cache: str | Path, share: float) -> VideoWorld:

@@ -5,7 +5,6 @@ that.
 from __future__ import annotations
 
 import copy
-import csv
 import hashlib
 import json
 import os
@@ -19,8 +18,9 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from lawm_core.contracts import VideoError
+from lawm_core.saving import build_folder, write_text
 from lawm_core.video.files import read_frames
-from lawm_core.video.paths import VIDEO_SUFFIXES, is_video
+from lawm_core.worlds.folders import demand_readable, list_videos
 from lawm_core.worlds.footage import CachedClip, CachedFootage, Footage, StoredClip
 from lawm_core.worlds.shards import ShardFootage, is_sharded
 from lawm_core.worlds.teacher_flow import FlowFootage, build_flow, cut_motion
@@ -29,27 +29,6 @@ from lawm_core.worlds.true_motion import Motion
 CACHE_VERSION = 1
 Cut = tuple[StoredClip, int, tuple[int, int, int], int]
 MOST_STILLS = 1024  # that are looked at: a million videos' would fill the memory
-
-
-def list_videos(folder: str | Path, split: str | None = None) -> list[tuple[Path, str]]:
-    """Videos of a folder with their split, by `manifest.csv` (columns file, split) where there is one.
-
-    Without a manifest every video counts as `train`, but for each tenth by name, which is `val`.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise ValueError(f"{folder} is not a folder; needed: a folder of videos ({', '.join(VIDEO_SUFFIXES)}).")
-    manifest = folder / "manifest.csv"
-    if manifest.is_file():
-        with manifest.open(newline="", encoding="utf-8") as lines:
-            rows = [(folder / row["file"], row.get("split") or "train") for row in csv.DictReader(lines)]
-    else:
-        names = sorted(p for p in folder.iterdir() if is_video(p))
-        rows = [(p, "val" if i % 10 == 9 else "train") for i, p in enumerate(names)]
-    rows = [(p, s) for p, s in rows if split in (None, s)]
-    if not rows:
-        raise ValueError(f"{folder} holds no video{f' of split {split}' if split else ''}.")
-    return rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,31 +83,38 @@ def build_cache(
     stamp = [(p.name, s, p.stat().st_size, int(p.stat().st_mtime)) for p, s in videos if p.is_file()]
     key = hashlib.sha256(json.dumps([CACHE_VERSION, asdict(config), stamp]).encode()).hexdigest()[:16]
     home = Path(cache) / f"clips-{key}"
-    if (home / "index.json").is_file():
-        return home
-    home.mkdir(parents=True, exist_ok=True)
+
+    def fill(part: Path) -> None:
+        clips, refused = write_frames(videos, part / "frames.bin", config, progress)
+        demand_readable(folder, len(clips), refused)
+        index = {"config": asdict(config), "clips": [asdict(c) for c in clips], "refused": refused}
+        write_text(part / "index.json", json.dumps(index, indent=1))
+
+    return build_folder(home, "index.json", fill)
+
+
+def write_frames(
+    videos: list[tuple[Path, str]], path: Path, config: ClipCacheConfig, progress=None
+) -> tuple[list[CachedClip], dict[str, str]]:
+    """Write all frames of the videos one after the other; return where each clip lies, and why others are not there."""
     clips, refused, offset = [], {}, 0
-    with (home / "frames.part").open("wb") as out:
-        for path, split in progress(videos) if progress else videos:
+    with path.open("wb") as out:
+        for video, split in progress(videos) if progress else videos:
             start, frames = offset, 0
             try:
-                for byte_TCHW in read_frames(path, config.frames_per_second, config.short_side):
+                for byte_TCHW in read_frames(video, config.frames_per_second, config.short_side):
                     out.write(byte_TCHW.contiguous().numpy())
                     frames, offset = frames + len(byte_TCHW), offset + byte_TCHW.numel()
             except VideoError as error:
-                refused[path.name] = str(error)
+                refused[video.name] = str(error)
                 offset = start
                 out.seek(start)
                 out.truncate()
                 continue
-            clips.append(CachedClip(path.name, split, frames, *byte_TCHW.shape[2:], start))
+            clips.append(CachedClip(video.name, split, frames, *byte_TCHW.shape[2:], start))
         out.flush()
         os.fsync(out.fileno())
-    os.replace(home / "frames.part", home / "frames.bin")
-    index = {"config": asdict(config), "clips": [asdict(c) for c in clips], "refused": refused}
-    (home / "index.part").write_text(json.dumps(index, indent=1))
-    os.replace(home / "index.part", home / "index.json")
-    return home
+    return clips, refused
 
 
 class ClipWorld:

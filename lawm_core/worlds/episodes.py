@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from lawm_core.saving import build_folder, write_text
 from lawm_core.worlds.lerobot import DatasetError, LeRobotFolder
 
 CACHE_VERSION = 2
@@ -54,11 +54,16 @@ def build_episodes(
     stamp = [(str(p.relative_to(folder)), p.stat().st_size, int(p.stat().st_mtime)) for p in files]
     key = json.dumps([CACHE_VERSION, frames_per_second, size, actions, stamp])
     home = Path(cache) / f"episodes-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-    if (home / "index.json").is_file():
-        return home
-    home.mkdir(parents=True, exist_ok=True)
+    fill = lambda part: write_episodes(data, part, frames_per_second, size, actions, progress)
+    return build_folder(home, "index.json", fill)
+
+
+def write_episodes(
+    data: LeRobotFolder, home: Path, frames_per_second: float, size: int, actions: str, progress: Callable | None
+) -> None:
+    """Write frames.bin, labels.npz and index.json of all episodes that can be read. DatasetError where none can."""
     lengths, refused, scenes, done, poses = {}, {}, {}, [], []
-    with (home / "frames.part").open("wb") as out:
+    with (home / "frames.bin").open("wb") as out:
         for index in range(len(data)):
             if progress:
                 progress(index / len(data), f"episode {index + 1} of {len(data)} of {data.folder.name}")
@@ -80,15 +85,12 @@ def build_episodes(
             f"{data.folder.name} has no episode that can be used: {next(iter(refused.values()), 'none')}"
         )
     np.savez(home / "labels.npz", action_XK=np.concatenate(done), pose_XK=np.concatenate(poses))
-    os.replace(home / "frames.part", home / "frames.bin")
     splits = {name: data.episodes(name) for name in data.info.splits}
     index = {
         "size": size, "lengths": lengths, "splits": splits, "refused": refused, "scenes": scenes,
         "names": data.action_names,
     }  # fmt: skip
-    (home / "index.part").write_text(json.dumps(index))
-    os.replace(home / "index.part", home / "index.json")
-    return home
+    write_text(home / "index.json", json.dumps(index))
 
 
 class EpisodeWorld:

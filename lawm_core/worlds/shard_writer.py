@@ -19,7 +19,8 @@ from lawm_core.contracts import VideoError
 from lawm_core.saving import atomic_path, write_text
 from lawm_core.video.files import read_frames
 from lawm_core.video.packed import pack_frames
-from lawm_core.worlds.clips import ClipCacheConfig, list_videos
+from lawm_core.worlds.clips import ClipCacheConfig
+from lawm_core.worlds.folders import demand_readable, list_videos
 from lawm_core.worlds.shards import ABOUT, FORMAT, INDEX, NUMBERS, read_about, shard_name
 
 log = logging.getLogger(__name__)
@@ -77,6 +78,7 @@ def write_shards(
     for path in sorted(out.glob(f"*{REFUSED}")):
         refused |= json.loads(path.read_text(encoding="utf-8"))
     clips = write_index(lots, out)
+    demand_readable(folder, clips, refused)
     write_text(out / ABOUT, json.dumps(about | {"refused": refused}, indent=1) + "\n")
     return {"clips": clips, "refused": len(refused), "shards": len(lots)}
 

@@ -7,7 +7,6 @@ as unknown there.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lawm_core.models.flow import inside_frame, place_grid
+from lawm_core.saving import atomic_path
 from lawm_core.worlds.footage import CachedClip, CachedFootage
 from lawm_core.worlds.true_motion import Motion
 
@@ -34,18 +34,19 @@ def build_flow(home: str | Path, progress: Callable[[list], Iterable] | None = N
     path = Path(home) / "flow.bin"
     if path.is_file():
         return path
+    from filelock import FileLock
+
     if not find_spec("cv2"):
         raise ValueError("optical flow of real clips needs OpenCV: pip install -r requirements-train.txt")
-    footage = CachedFootage(home)
-    clips = footage.all_clips()
-    part = path.with_suffix(".part")
-    with part.open("wb") as out:
-        for clip in progress(clips) if progress else clips:
-            (byte_TCHW,) = footage.read([(clip, 0)], clip.frames, 1)
-            out.write(clip_flow(byte_TCHW).tobytes())
-        out.flush()
-        os.fsync(out.fileno())
-    os.replace(part, path)
+    with FileLock(path.with_name(".flow.lock")):
+        if path.is_file():  # another process has computed it meanwhile
+            return path
+        footage = CachedFootage(home)
+        clips = footage.all_clips()
+        with atomic_path(path) as part, open(part, "wb") as out:
+            for clip in progress(clips) if progress else clips:
+                (byte_TCHW,) = footage.read([(clip, 0)], clip.frames, 1)
+                out.write(clip_flow(byte_TCHW).tobytes())
     return path
 
 

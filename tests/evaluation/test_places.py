@@ -224,5 +224,5 @@ def test_what_is_done_and_what_was_refused_is_counted_few_rows_at_a_time(model, 
     out = write_extraction(tmp_path / "out", model, files=2, clips=300)
     held = Held(monkeypatch)
     names, refused = rows.count_rows(out)
-    assert len(names) == held.read["rows"] == 603 and refused == 3
+    assert len(names) == held.read["rows"] == 603 and len(refused) == 3
     assert held.most["rows"] <= 2 * 64 and not held.read["transitions"]

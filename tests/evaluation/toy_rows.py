@@ -13,7 +13,7 @@ from lawm_core.evaluation.extraction import Describer, ExtractionConfig, Reader
 from lawm_core.evaluation.library import LibraryConfig
 from lawm_core.evaluation.rows import FORMAT, PACKING, ROWS, demand_same, row_fields
 from lawm_core.video.files import write_clip
-from lawm_core.worlds.clips import list_videos
+from lawm_core.worlds.folders import list_videos
 
 
 def write_rows(out: Path, name: str, rows: list[dict]) -> None:

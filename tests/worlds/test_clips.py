@@ -7,7 +7,7 @@ import torch
 
 from lawm_core.video.files import write_clip
 from lawm_core.worlds import clips as clips_module
-from lawm_core.worlds.clips import ClipCacheConfig, ClipWorld, build_cache, cache_config, list_videos, open_world
+from lawm_core.worlds.clips import ClipCacheConfig, ClipWorld, build_cache, cache_config, open_world
 
 CONFIG = ClipCacheConfig(frames_per_second=12.0, short_side=40)
 
@@ -84,19 +84,6 @@ def test_clips_too_short_for_the_frames_are_a_clear_error(folder, tmp_path):
     world = ClipWorld(build_cache(folder, tmp_path / "cache", CONFIG), "train", 6.0, 32)
     with pytest.raises(ValueError, match=r"no video has 40 frames.*longest has 15"):
         world.draw(1, 40, torch.Generator())
-
-
-def test_without_a_manifest_every_tenth_is_for_measuring(tmp_path):
-    for i in range(12):
-        (tmp_path / f"{i:02d}.mp4").touch()
-    assert [p.name for p, _ in list_videos(tmp_path, "val")] == ["09.mp4"]
-    assert len(list_videos(tmp_path)) == 12
-
-
-@pytest.mark.parametrize("make", [lambda p: p / "none", lambda p: p])
-def test_a_folder_without_videos_is_refused(tmp_path, make):
-    with pytest.raises(ValueError, match=r"not a folder|holds no video"):
-        list_videos(make(tmp_path))
 
 
 def test_cache_settings_follow_the_model():
