@@ -14,7 +14,7 @@ from app.components.chosen import build_chosen, mean_value, point_value
 from app.components.lanes import build_lanes, lanes_value
 from app.components.message import message_value
 from app.studio import Studio
-from app.tabs.selection import MODEL_QUEUE, PRIVATE, Selection, chosen_piece, chosen_pieces, said, tell
+from app.tabs.selection import MODEL_QUEUE, PRIVATE, Selection, chosen_piece, chosen_pieces, said, tell, whenever
 
 SAMPLES = 200
 ANSWERS = 7  # what a choice fills
@@ -95,7 +95,7 @@ def wire_map_tab(parts: MapParts, tabs: gr.HTML, selection: Selection, studio: S
     parts.about.select(choices.choose_near, inputs, **running)
     parts.apply.click(again, inputs, **running)
     moved = [*selection.target.changed, selection.capacity.release, selection.family.input, tabs.apply]
-    gr.on(moved, again_if_open, [tabs, *inputs], **running)
+    whenever(moved, again_if_open, [tabs, *inputs], **running)
 
     paths = {"outputs": [selection.message, parts.map], "show_progress": "hidden", **MODEL_QUEUE, **PRIVATE}
     draw_paths = name_paths(studio)
@@ -104,7 +104,7 @@ def wire_map_tab(parts: MapParts, tabs: gr.HTML, selection: Selection, studio: S
         """The same for the open clips' paths."""
         return draw_paths(*values) if tab == "action-map" else (gr.skip(), gr.skip())
 
-    gr.on([*moved, *selection.source.changed], draw_if_open, [tabs, *selection.request], **paths)
+    whenever([*moved, *selection.source.changed], draw_if_open, [tabs, *selection.request], **paths)
     parts.map.expand(name_samples(atlas), [selection.family, selection.capacity], **paths)
 
     laid_out = parts.refit.click(

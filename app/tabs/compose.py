@@ -14,7 +14,7 @@ from app.components.message import message_value
 from app.components.script import build_script, prototypes, read_script_value, script_value, with_actions
 from app.studio import Studio
 from app.tabs.action_map import ChosenAction, MapParts, guarded
-from app.tabs.selection import MODEL_QUEUE, PRIVATE, Selection, chosen_piece, refused, result_queue
+from app.tabs.selection import MODEL_QUEUE, PRIVATE, Selection, chosen_piece, refused, result_queue, whenever
 
 LEAD = (
     "A script says what should happen to your target, one row a step. Add a **prototype** with its number, the action "
@@ -79,7 +79,7 @@ def wire_compose_tab(
         """Plays a script that grew, unless it was refused."""
         return (gr.skip(),) * 4 if refused(message) else play(*values)
 
-    gr.on([parts.script.edit, *selection.target.changed], play, **playing)
+    whenever([parts.script.edit, *selection.target.changed], play, **playing)
 
     adding = {"outputs": [selection.message, parts.script], "show_progress": "hidden", **PRIVATE}
     dial = [selection.family, selection.capacity]

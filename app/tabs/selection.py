@@ -22,6 +22,7 @@ FILE_TYPES = list(lawm.VIDEO_SUFFIXES)
 PRIVATE = {"api_visibility": "private"}
 # How everything that needs the model is run: one at a time, the newest wish last.
 MODEL_QUEUE = {"concurrency_id": "model", "concurrency_limit": 1, "trigger_mode": "always_last"}
+NOTHING = "() => {}"
 ELSEWHERE = "elsewhere"  # of one page, still one at a time: a result must not come after that of a later wish
 ELSEWHERE_QUEUE = {**MODEL_QUEUE, "concurrency_id": ELSEWHERE, "concurrency_limit": 4}
 log = logging.getLogger(__name__)
@@ -130,6 +131,16 @@ def result_queue(studio: Studio) -> dict:
     Who waits for a GPU there, up to a minute, then keeps nobody from driving or from the map.
     """
     return MODEL_QUEUE if studio.elsewhere is None else ELSEWHERE_QUEUE
+
+
+def whenever(events: Sequence, handler: Callable | None, inputs: Sequence | None, outputs: Sequence, **how: object):
+    """Run a handler after each of these events, and return what can be followed by `.then`.
+
+    Several listeners of one event that run as `always_last` start each other again without end: Gradio repeats the
+    event, not the handler. So what listens is only a step in the browser, and the handler follows it.
+    """
+    heard = gr.on(events, None, js=NOTHING, queue=False, show_progress="hidden", **PRIVATE)
+    return heard.then(handler, inputs, outputs, **how)
 
 
 # ---- what handlers share --------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from app.components.lanes import build_lanes, lanes_value
 from app.components.message import message_value
 from app.gallery import Gallery, GalleryPair
 from app.studio import Export, Studio
-from app.tabs.selection import PRIVATE, Selection, chosen_piece, name_upload, refused, result_queue, tell
+from app.tabs.selection import PRIVATE, Selection, chosen_piece, name_upload, refused, result_queue, tell, whenever
 from app.views import View
 
 ANSWERED = "() => document.dispatchEvent(new CustomEvent('answered'))"  # for page.js, whether the answer is a new one
@@ -82,7 +82,7 @@ class TransferRun:
 
     def on(self, events: Sequence) -> None:
         """Whenever one of these happens."""
-        self._go_on(gr.on(events, self.transfer, **PRIVATE, **self.running))
+        self._go_on(whenever(events, self.transfer, **PRIVATE, **self.running))
 
     def after(self, event, told: gr.components.Component, allows: Callable[[object], bool]):
         """Once this has happened, if what it `told` allows it."""
