@@ -26,7 +26,7 @@ from benchmarks.telling import tell
 from lawm_core.evaluation.extraction import ExtractionConfig, extract
 from lawm_core.evaluation.library import LibraryConfig
 from lawm_core.evaluation.rows import read_rows
-from lawm_core.worlds.clips import list_videos
+from lawm_core.worlds.folders import list_videos
 
 
 def corpus(folder: Path, place: Path, clips: int) -> Path:

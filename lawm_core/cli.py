@@ -160,6 +160,15 @@ def add_using(command: Command) -> None:
     command("models", run_models, "List the shipped models as JSON, the default first.")
 
 
+def add_label_options(command: argparse.ArgumentParser) -> None:
+    """What is meant of the data sets that --labels names."""
+    command.add_argument(
+        "--actions", choices=("auto", "delta", "absolute", "state"), default="auto",
+        help="what --labels' actions are: changes, targets, or to be taken from the state (default: by their names)",
+    )  # fmt: skip
+    command.add_argument("--camera", help="of --labels, the video feature to use (default: the first)")
+
+
 def add_training(command: Command) -> None:
     """A run, of one process or many."""
     three = command("train", run_train, "Train one stage of a recipe, or all of them, on a folder of videos.")
@@ -169,6 +178,7 @@ def add_training(command: Command) -> None:
     three.add_argument("--family", help="for lam, sampler, controller: noisy, sparse, ... (default: every one)")
     three.add_argument("--robot", help="for controller and baselines: the robot's name, arm or rover or another")
     three.add_argument("--labels", type=Path, help="for both: its episodes, a LeRobotDataset v3.0 folder")
+    add_label_options(three)
     three.add_argument(
         "--action-only", action="store_true",
         help="for controller: also one that sees the action alone, to measure what seeing is worth",
@@ -263,6 +273,7 @@ def add_making(command: Command) -> None:
         default=[],
         help="a robot's episodes, for controller and planning; may be repeated",
     )
+    add_label_options(four)
     four.add_argument("--baselines", type=Path, help="folder of `train baselines`, for planning suites")
     four.add_argument("--family", help="families to measure, with commas (default: all of the model's)")
     four.add_argument("--quick", action="store_true", help="few clips and settings: a minute or two instead of many")

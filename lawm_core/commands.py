@@ -249,6 +249,9 @@ def run_train_labelled(options: argparse.Namespace) -> None:
     from lawm_core.checkpoint import load_model
     from lawm_core.training.baselines import train_baselines
     from lawm_core.training.controllers import train_controllers
+    from lawm_core.worlds.lerobot import LabelConfig
+
+    labels = LabelConfig(actions=options.actions, camera=options.camera)
 
     if options.stage == "baselines":
         told = train_baselines(
@@ -262,6 +265,7 @@ def run_train_labelled(options: argparse.Namespace) -> None:
             device=options.device,
             show=not options.quiet,
             precision=options.precision,
+            labels=labels,
             **({"world_steps": options.steps, "policy_steps": options.steps} if options.steps else {}),
         )
         print(json.dumps({"stage": f"baselines-{options.robot}", **told}))
@@ -278,6 +282,7 @@ def run_train_labelled(options: argparse.Namespace) -> None:
         device=options.device,
         show=not options.quiet,
         precision=options.precision,
+        labels=labels,
         **({"steps": options.steps} if options.steps else {}),
     )
     for name, distance in told.items():
@@ -426,9 +431,11 @@ def open_model(options: argparse.Namespace):
 def open_labelled(folder: Path, options: argparse.Namespace, model):
     """The robot whose known actions a folder's are, and its episodes."""
     from lawm_core.worlds.episodes import EpisodeWorld, build_episodes
+    from lawm_core.worlds.lerobot import LabelConfig
 
     progress = None if options.quiet else show_progress
-    home = build_episodes(folder, options.cache, model.frames_per_second, model.picture_size, progress=progress)
+    labels = LabelConfig(actions=options.actions, camera=options.camera)
+    home = build_episodes(folder, options.cache, model.frames_per_second, model.picture_size, labels, progress)
     world = EpisodeWorld(home, options.split)
     robots = {name: model.robot(name).names for name in model.robots}
     found = next((name for name, names in robots.items() if names == world.names), None)

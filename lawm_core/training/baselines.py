@@ -22,6 +22,7 @@ from lawm_core.training.losses import Objective
 from lawm_core.training.optimizers import OptimizerConfig
 from lawm_core.training.trainer import Deadline, ExecutionConfig, Trainer, TrainerConfig
 from lawm_core.worlds.episodes import EpisodeWorld, Labelled, build_episodes
+from lawm_core.worlds.lerobot import LabelConfig
 
 LABELLED = "labelled"  # the one family of a model of baselines
 
@@ -108,13 +109,14 @@ def train_baselines(
     device: str = "auto",
     show: bool = True,
     precision: str = "auto",
+    labels: LabelConfig | None = None,
 ) -> dict[str, float]:
     """Trains both baselines of a robot and keeps them as a model in OUT; the last losses by name.
 
     minutes: for both together.
     """
     out, device = Path(out), pick_device(device)
-    home = build_episodes(data, cache, shipped.frames_per_second, shipped.frame_size)
+    home = build_episodes(data, cache, shipped.frames_per_second, shipped.frame_size, labels)
     world, told, deadline = EpisodeWorld(home, "train"), {}, Deadline(minutes)
     steps = plan_steps(robot)
     torch.manual_seed(0)

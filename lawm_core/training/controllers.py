@@ -19,6 +19,7 @@ from lawm_core.training.controller import (
 from lawm_core.training.optimizers import OptimizerConfig
 from lawm_core.training.trainer import Deadline, ExecutionConfig, Trainer, TrainerConfig
 from lawm_core.worlds.episodes import EpisodeWorld, build_episodes
+from lawm_core.worlds.lerobot import LabelConfig
 from lawm_core.worlds.robots import ROBOTS
 
 LIMIT = 0.995  # of a data set's actions lie within what a page's controls offer, where nobody says more
@@ -60,6 +61,7 @@ def train_controllers(
     device: str = "auto",
     show: bool = True,
     precision: str = "auto",
+    labels: LabelConfig | None = None,
 ) -> dict[str, float]:
     """Trains a controller for each family and kind on OUT/model and saves the model; the last distances by
     ROBOT-FAMILY.
@@ -70,7 +72,7 @@ def train_controllers(
     """
     out, device = Path(out), pick_device(device)
     model = load_model(out / "model", device=device)
-    home = build_episodes(data, cache, model.frames_per_second, model.frame_size)
+    home = build_episodes(data, cache, model.frames_per_second, model.frame_size, labels)
     world = EpisodeWorld(home, "train")
     torch.manual_seed(0)
     names = []

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from lawm_core.saving import build_folder, write_text
-from lawm_core.worlds.lerobot import DatasetError, LeRobotFolder
+from lawm_core.worlds.lerobot import DatasetError, LabelConfig, LeRobotFolder
 
 CACHE_VERSION = 2
 
@@ -42,24 +42,24 @@ def build_episodes(
     cache: str | Path,
     frames_per_second: float,
     size: int,
-    actions: str = "sum",
+    labels: LabelConfig | None = None,
     progress: Callable | None = None,
 ) -> Path:
     """Decodes every episode into `cache` and returns the cache's own folder, found again by content.
 
     An episode that is broken is left out and named under `refused`. progress(fraction, what).
     """
-    data = LeRobotFolder(folder)
+    data = LeRobotFolder(folder, labels)
     files = sorted(p for p in Path(folder).rglob("*") if p.is_file())
     stamp = [(str(p.relative_to(folder)), p.stat().st_size, int(p.stat().st_mtime)) for p in files]
-    key = json.dumps([CACHE_VERSION, frames_per_second, size, actions, stamp])
+    key = json.dumps([CACHE_VERSION, frames_per_second, size, data.actions, data.camera, stamp])
     home = Path(cache) / f"episodes-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-    fill = lambda part: write_episodes(data, part, frames_per_second, size, actions, progress)
+    fill = lambda part: write_episodes(data, part, frames_per_second, size, progress)
     return build_folder(home, "index.json", fill)
 
 
 def write_episodes(
-    data: LeRobotFolder, home: Path, frames_per_second: float, size: int, actions: str, progress: Callable | None
+    data: LeRobotFolder, home: Path, frames_per_second: float, size: int, progress: Callable | None
 ) -> None:
     """Write frames.bin, labels.npz and index.json of all episodes that can be read. DatasetError where none can."""
     lengths, refused, scenes, done, poses = {}, {}, {}, [], []
@@ -68,7 +68,7 @@ def write_episodes(
             if progress:
                 progress(index / len(data), f"episode {index + 1} of {len(data)} of {data.folder.name}")
             try:
-                episode = data.read(index, size, frames_per_second, actions=actions)
+                episode = data.read(index, size, frames_per_second)
             except DatasetError as error:
                 refused[index] = str(error)
                 continue

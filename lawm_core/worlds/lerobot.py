@@ -13,6 +13,7 @@ pyarrow and nothing of lerobot.
 from __future__ import annotations
 
 import math
+import re
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -32,7 +33,39 @@ MOST_EPISODES = 200_000  # and tasks, in one file
 MOST_LETTERS = 1000  # of a task that are read
 CAMERA = "observation.images.camera"  # as our own worlds call theirs
 ACTION, STATE = "action", "observation.state"
+ACTION_KINDS = ("auto", "delta", "absolute", "state")
+CHANGE = re.compile(r"delta|diff|vel(ocity)?\b|vel_|speed|twist|rate|^v?d_?(x|y|z|yaw|roll|pitch|theta)", re.IGNORECASE)
+TARGET = re.compile(r"pos(ition)?\b|pos_|joint|motor|shoulder|elbow|wrist|angle|goal|target", re.IGNORECASE)
 SCENE = "scene_seed"  # our own column of meta/episodes: what `Simulator.reset` made the episode's scene of
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelConfig:
+    """What of a data set is meant.
+
+    actions: `delta`, changes that are added up between frames; `absolute`, targets, whose differences are taken;
+    `state`, differences of the state; `auto`, delta or absolute by the names of the numbers. camera: which video
+    feature; None takes the first.
+    """
+
+    actions: str = "auto"
+    camera: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.actions not in ACTION_KINDS:
+            raise ValueError(f"actions came as {self.actions!r}; needed: one of {', '.join(ACTION_KINDS)}.")
+
+
+def guess_actions(names: tuple[str, ...], state_names: tuple[str, ...] = ()) -> str:
+    """`delta` or `absolute`, by the names of an action's numbers.
+
+    Names of changes and speeds say so (dx, delta_yaw, vel_x); names that the state has too, and those of joints and
+    positions, are targets. Names that say nothing count as changes.
+    """
+    if any(CHANGE.search(name) for name in names):
+        return "delta"
+    same = bool(names) and names == state_names
+    return "absolute" if same or any(TARGET.search(name) for name in names) else "delta"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,23 +89,26 @@ class Episode:
 class LeRobotFolder:
     """Reads episodes of a folder; what was opened is kept, up to OPEN_FILES.
 
-    camera: which video feature (default: the first). trusted: for folders of known origin, whose videos are decoded in
+    labels: which actions and which camera are meant. trusted: for folders of known origin, whose videos are decoded in
     this process, from files that stay open, which is faster for pieces here and there. Raises DatasetError where the
     folder is not what is needed.
     """
 
-    def __init__(self, folder: str | Path, camera: str | None = None, trusted: bool = False) -> None:
+    def __init__(self, folder: str | Path, labels: LabelConfig | None = None, trusted: bool = False) -> None:
         self.folder = Path(folder)
         self.info = DatasetInfo.read(self.folder)
         self.frames_per_second, features = self.info.frames_per_second, self.info.features
         self.cameras = tuple(name for name, f in features.items() if f.get("dtype") == "video")
         if not self.cameras:
             raise DatasetError(f"{self.folder.name} has no feature of dtype video; it has: {', '.join(features)}.")
-        self.camera = camera or self.cameras[0]
+        labels = labels or LabelConfig()
+        self.camera = labels.camera or self.cameras[0]
         for name, there in ((self.camera, self.cameras), (ACTION, features)):
             if name not in there:
                 raise DatasetError(f"{self.folder.name} has no {name!r}; it has: {', '.join(there)}.")
         self.has_state = STATE in features
+        state_names = self.info.names(STATE) if self.has_state else ()
+        self.actions = labels.actions if labels.actions != "auto" else guess_actions(self.action_names, state_names)
         self.rows = self._read_episodes()
         self.tasks = self._read_tasks()
         self.open_video = OpenVideo if trusted else GuardedVideo
@@ -109,12 +145,10 @@ class LeRobotFolder:
         frames_per_second: float | None = None,
         frames: int | None = None,
         start_seconds: float = 0.0,
-        actions: str = "sum",
     ) -> Episode:
         """A piece of an episode: `frames` frames (default: to its end) at a rate (default: the data set's own).
 
-        actions: `sum`, the data set's actions added up between the frames, for data sets whose actions are changes; or
-        `state`, differences of the state, for those whose actions are targets. Raises DatasetError.
+        Raises DatasetError.
         """
         row, rate = self._row(episode), frames_per_second or self.frames_per_second
         table = self._episode_table(row)
@@ -135,10 +169,12 @@ class LeRobotFolder:
         if len(frame_TCHW) < count:
             raise DatasetError(f"the video of episode {episode} of {self.folder.name} ends early.")
         pose_TK = sampled(table[STATE], at_T) if self.has_state else None
-        if actions == "state":
+        if self.actions == "state":
             if pose_TK is None:
                 raise DatasetError(f"{self.folder.name} has no {STATE!r}, so its differences cannot be taken.")
             action_UK = np.diff(pose_TK, axis=0)
+        elif self.actions == "absolute":
+            action_UK = np.diff(sampled(table[ACTION], at_T), axis=0)
         else:
             done_TK = np.concatenate((np.zeros_like(table[ACTION][:1]), table[ACTION].cumsum(axis=0)))
             action_UK = np.diff(sampled(done_TK, at_T), axis=0)

@@ -14,7 +14,7 @@ from lawm_core.video import decode, sandbox
 from lawm_core.video.files import write_clip
 from lawm_core.video.opened import OpenVideo
 from lawm_core.worlds import lerobot
-from lawm_core.worlds.lerobot import DatasetError, LeRobotFolder
+from lawm_core.worlds.lerobot import DatasetError, LabelConfig, LeRobotFolder, guess_actions
 from lawm_core.worlds.recorder import RecorderConfig, record
 from lawm_core.worlds.simulator import KnownAction
 
@@ -94,8 +94,41 @@ def test_actions_add_up_at_a_lower_rate_and_in_the_middle(recorded):
     middle = folder.read(2, 40, frames=4, start_seconds=0.5)
     assert torch.equal(middle.frame_TCHW, whole.frame_TCHW[3:7])
     assert torch.allclose(middle.action_UK, whole.action_UK[3:6], atol=1e-5)
-    changes = folder.read(2, 40, frames_per_second=4.0, actions="state")
+    changes = LeRobotFolder(recorded, LabelConfig(actions="state")).read(2, 40, frames_per_second=4.0)
     assert torch.allclose(changes.action_UK, changes.pose_TK.diff(dim=0), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("names", "state", "kind"),
+    [
+        (("dx", "dy", "dyaw"), (), "delta"),
+        (("delta_x", "delta_y", "gripper"), ("x", "y", "gripper"), "delta"),
+        (("vx", "vy"), (), "delta"),
+        (("linear_vel", "angular_vel"), (), "delta"),
+        (("shoulder_pan.pos", "elbow_flex.pos", "gripper.pos"), (), "absolute"),
+        (("motor_0", "motor_1"), ("motor_0", "motor_1"), "absolute"),
+        (("a", "b"), ("a", "b"), "absolute"),
+        (("action 0", "action 1"), ("observation.state 0", "observation.state 1"), "delta"),
+    ],
+)
+def test_targets_are_told_from_changes_by_their_names(names, state, kind):
+    assert guess_actions(names, state) == kind
+
+
+def test_differences_are_taken_of_targets(copy):
+    """The same numbers as targets: what was done between two frames is how far the target moved."""
+    table = LeRobotFolder(copy).read(2, 40)
+    info = json.loads((copy / "meta" / "info.json").read_text())
+    info["features"]["action"]["names"] = ["x.pos", "y.pos"]
+    (copy / "meta" / "info.json").write_text(json.dumps(info))
+    targets, plain = LeRobotFolder(copy), LeRobotFolder(copy, LabelConfig(actions="delta"))
+    assert targets.actions == "absolute" and torch.equal(plain.read(2, 40).action_UK, table.action_UK)
+    own_TK = targets._episode_table(targets.rows[2])["action"]
+    assert np.allclose(targets.read(2, 40).action_UK, np.diff(own_TK, axis=0), atol=1e-6)
+    with pytest.raises(DatasetError, match="has no 'observation"):
+        LeRobotFolder(copy, LabelConfig(camera="observation.images.side"))
+    with pytest.raises(ValueError, match="one of auto, delta"):
+        LabelConfig(actions="sum")
 
 
 def test_files_stay_open(recorded, monkeypatch):
@@ -212,14 +245,14 @@ def official_sample(home):
 
 
 def test_the_official_layout_is_read(tmp_path):
-    folder = LeRobotFolder(official_sample(tmp_path / "set"), camera="observation.images.laptop")
+    folder = LeRobotFolder(official_sample(tmp_path / "set"), LabelConfig(camera="observation.images.laptop"))
     assert folder.cameras == ("observation.images.phone", "observation.images.laptop")
     assert folder.action_names == ("gripper.pos",) and folder.episodes("train") == [0, 1, 2]
     for index, length in enumerate((10, 6, 8)):
         episode = folder.read(index, 32)
         level = episode.frame_TCHW.mean(dim=(1, 2, 3))
         assert torch.allclose(level, torch.linspace(0.1, 0.9, length), atol=0.02)
-        assert episode.action_UK[:, 0].tolist() == list(range(length - 1))
+        assert episode.action_UK[:, 0].tolist() == [1.0] * (length - 1)  # targets by their name
         assert episode.pose_TK.tolist() == [[index, t] for t in range(length)]
         assert episode.task == ("Pick the cube" if index == 0 else "Place it")
     assert LeRobotFolder(tmp_path / "set").read(1, 32).frame_TCHW.max() < 0.6  # the other camera
@@ -360,4 +393,4 @@ def test_requests_out_of_range_are_named(recorded):
     with pytest.raises(DatasetError, match="no split 'test'; it has: train, val"):
         folder.episodes("test")
     with pytest.raises(DatasetError, match="no 'wrist'"):
-        LeRobotFolder(recorded, camera="wrist")
+        LeRobotFolder(recorded, LabelConfig(camera="wrist"))
