@@ -23,7 +23,7 @@ class Curve:
 CURVES = (
     Curve(
         key="error", title="Error under inferred actions", suite="idm", score="error",
-        better="Lower: actions say more of what follows. Dashed: no action at all, and actions without a limit.",
+        better="Lower: actions say more of what follows.",
     ),
     Curve(
         key="camera", title="Transfer between cameras", suite="twins", score="camera_efficiency",

@@ -6,15 +6,45 @@ error, and a ValueError of `int` or `float` too.
 
 from __future__ import annotations
 
+import argparse
 import ast
+import difflib
 import math
 import re
 import sys
 from argparse import ArgumentTypeError
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NoReturn
 
 DEVICE = re.compile(r"auto|mps|(cpu|cuda|xpu)(:\d+)?")
+
+
+class HelpfulParser(argparse.ArgumentParser):
+    """Says what was probably meant where a command, an option or a choice is misspelt."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and one line, and exit with 2."""
+        if wrong := re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message):
+            message += suggestion(wrong[1], re.findall(r"[\w-]+", wrong[2]))
+        elif wrong := re.search(r"unrecognized arguments: (--[\w-]+)", message):
+            message += suggestion(wrong[1], self.all_options())
+        super().error(message)
+
+    def all_options(self) -> list[str]:
+        """Option strings of this parser and of its commands."""
+        found = list(self._option_string_actions)
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                found += [option for parser in action.choices.values() for option in parser.all_options()]
+        return found
+
+
+def suggestion(wrong: str, known: list[str]) -> str:
+    """The end of a message that names the nearest of what is known; nothing where none is near."""
+    near = difflib.get_close_matches(wrong, [name for name in known if name != wrong], n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
 
 # ---- numbers --------------------------------------------------------------------------------------------------------
 

@@ -2,18 +2,21 @@
 
 Usage errors, missing files and unknown names are answered before torch is imported.
 
-Exit codes: 0 done; 2 usage; 3 a video cannot be used; 4 a model cannot be used; 5 stopped by the disk or by
-numbers that are no longer finite, with the last save kept. Messages go to stderr, results to stdout.
+Exit codes: 0 done; 2 usage; 3 a video cannot be used; 4 a model cannot be used; 5 stopped by the disk or by numbers
+that are no longer finite, with the last save kept; 141 whoever read the output has closed it. Messages go to stderr,
+results to stdout.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lawm_core.arguments import (
+    HelpfulParser,
     capacity,
     device,
     frame_count,
@@ -43,14 +46,23 @@ from lawm_core.commands import (
 )
 from lawm_core.contracts import CheckpointError, VideoError
 
-USAGE, BAD_VIDEO, BAD_MODEL, STOPPED = 2, 3, 4, 5
+USAGE, BAD_VIDEO, BAD_MODEL, STOPPED, CLOSED_PIPE = 2, 3, 4, 5, 141
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parses, runs one command and turns errors meant for people into a line on stderr and an exit code."""
-    options = build_parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = build_parser()
+    if not arguments:
+        parser.print_help()
+        return 0
+    options = parser.parse_args(arguments)
     try:
         options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the output, `head` for one, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains again as it ends
+        return CLOSED_PIPE
     except VideoError as error:
         return complain(error, BAD_VIDEO)
     except CheckpointError as error:
@@ -75,9 +87,7 @@ Command = Callable[[str, Callable, str], argparse.ArgumentParser]  # name, what 
 
 def build_parser() -> argparse.ArgumentParser:
     """All commands and their options."""
-    parser = argparse.ArgumentParser(
-        prog="python -m lawm_core", description="Latent actions from one video, applied to another."
-    )
+    parser = HelpfulParser(prog="python -m lawm_core", description="Latent actions from one video, applied to another.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, run: Callable, about: str) -> argparse.ArgumentParser:
@@ -99,10 +109,12 @@ def add_using(command: Command) -> None:
     one.add_argument(
         "--out", type=Path, required=True, help="video with source, target, transfer and control side by side"
     )
-    one.add_argument("--start", type=not_negative, default=0.0, help="second of both videos to start from")
+    one.add_argument("--source-start", type=not_negative, default=0.0, help="second of the source to start from")
+    one.add_argument("--target-start", type=not_negative, default=0.0, help="second of the target to start from")
     one.add_argument("--frames", type=frame_count, default=16, help="frames of the source to use (default 16)")
     one.add_argument("--context", type=positive_int, default=1, help="frames of the target that are given (default 1)")
-    one.add_argument("--json", type=Path, help="also write the scores and settings here")
+    one.add_argument("--json", action="store_true", help="print scores and settings as JSON")
+    one.add_argument("--scores", type=Path, help="also write them to this file, as JSON")
     model_options(one)
     precision_option(one)
 

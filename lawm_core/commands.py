@@ -29,7 +29,7 @@ def run_transfer(options: argparse.Namespace) -> None:
     for path in (options.source, options.target):
         check_readable(path)
     check_writable(options.out)
-    check_folders(options.json and options.json.parent)
+    check_folders(options.scores and options.scores.parent)
     check_model_options(options)
     if options.context >= options.frames:
         raise ValueError(
@@ -40,7 +40,8 @@ def run_transfer(options: argparse.Namespace) -> None:
     from lawm_core.evaluation.transfer import transfer
     from lawm_core.video.files import write_clip
 
-    model, (source, target) = open_model_and_clips(options, options.source, options.target)
+    pieces = ((options.source, options.source_start), (options.target, options.target_start))
+    model, (source, target) = open_model_and_clips(options, *pieces)
     result = transfer(
         model, source, target, family=options.family, capacity=options.capacity, context_frames=options.context
     )
@@ -51,16 +52,28 @@ def run_transfer(options: argparse.Namespace) -> None:
         "capacity": result.capacity,
         "frames": len(source.frame_TCHW),
         "frames_per_second": model.frames_per_second,
-        "start_seconds": options.start,
         "source": source.name,
+        "source_start_seconds": options.source_start,
         "target": target.name,
+        "target_start_seconds": options.target_start,
         "context_frames": result.context_frames,
         "scores": result.scores,
     }
     text = json.dumps(report, indent=1)
-    if options.json:
-        options.json.write_text(text + "\n", encoding="utf-8")
-    print(text)
+    if options.scores:
+        options.scores.write_text(text + "\n", encoding="utf-8")
+    print(text if options.json else describe_transfer(options.out, report))
+
+
+def describe_transfer(out: Path, report: dict) -> str:
+    """A result in lines for people."""
+    scores = report["scores"]
+    return (
+        f"{out}: {report['frames']} frames of {report['target']} under what happens in {report['source']}\n"
+        f"{report['model']}, {report['family']}, capacity {report['capacity']:g}\n"
+        f"source explained {scores['prediction_gain']:.0%}, effect on the target {scores['action_effect']:.1%} of the "
+        f"range, error after reading actions back {scores['cycle_ratio']:.2f} times"
+    )
 
 
 def run_actions(options: argparse.Namespace) -> None:
@@ -71,7 +84,7 @@ def run_actions(options: argparse.Namespace) -> None:
     import numpy as np
     import torch
 
-    model, (clip,) = open_model_and_clips(options, options.video)
+    model, (clip,) = open_model_and_clips(options, (options.video, options.start))
     family = options.family or model.families[0]
     with torch.inference_mode():
         state_BTND = model.encode(clip.frame_TCHW[None].to(model.device))
@@ -452,27 +465,30 @@ def let_threads_sleep() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-def open_model_and_clips(options: argparse.Namespace, *paths: Path) -> tuple[LatentActionModel, list[Clip]]:
-    """The model, and videos at its rate and size: they are decoded, by child processes, while its weights are read."""
+def open_model_and_clips(
+    options: argparse.Namespace, *pieces: tuple[Path, float]
+) -> tuple[LatentActionModel, list[Clip]]:
+    """The model, and videos from these seconds on: they are decoded, by child processes, while its weights are read."""
     from lawm_core.checkpoint import read_config
     from lawm_core.model_folders import find_model
 
-    with ThreadPoolExecutor(len(paths)) as readers:
+    with ThreadPoolExecutor(len(pieces)) as readers:
         config = read_config(find_model(options.model))
-        clips = [readers.submit(open_clip, path, options, config) for path in paths]
+        clips = [readers.submit(open_clip, path, start, options, config) for path, start in pieces]
         model = open_model(options)
         return model, [clip.result() for clip in clips]
 
 
-def open_clip(path: Path, options: argparse.Namespace, config: ModelConfig) -> Clip:
+def open_clip(path: Path, start_seconds: float, options: argparse.Namespace, config: ModelConfig) -> Clip:
     """A video at a model's rate and size."""
-    from lawm_core.video.files import read_clip
+    from lawm_core.video.files import IN_BULK, read_clip
 
     return read_clip(
         path,
         frames_per_second=config.frames_per_second,
         size=config.picture_size,
         num_frames=options.frames,
-        start_seconds=options.start,
+        start_seconds=start_seconds,
+        limits=IN_BULK,
         trusted=options.trusted,
     )

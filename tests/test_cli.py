@@ -39,14 +39,43 @@ def videos(tmp_path):
 
 def test_transfer_writes_four_lanes_and_prints_scores(model_folder, videos, tmp_path, capsys):
     out, report = tmp_path / "result.mp4", tmp_path / "scores.json"
-    code = main(
-        ["transfer", *videos, "--out", str(out), "--model", model_folder, "--frames", "8", "--json", str(report)]
-    )
+    call = ["transfer", *videos, "--out", str(out), "--model", model_folder, "--frames", "8"]
+    code = main([*call, "--json", "--scores", str(report), "--target-start", "0.5"])
     printed = json.loads(capsys.readouterr().out)
+    assert (printed["source_start_seconds"], printed["target_start_seconds"]) == (0.0, 0.5)
     assert code == 0 and json.loads(report.read_text()) == printed
     assert printed["frames"] == 8 and set(printed["scores"]) == {"prediction_gain", "action_effect", "cycle_ratio"}
     clip = read_clip(out, frames_per_second=6, size=32)
     assert len(clip.frame_TCHW) == 8
+    assert main(call) == 0 and "8 frames of two.mp4 under what happens in one.mp4" in capsys.readouterr().out
+
+
+def test_without_arguments_help_is_printed(capsys):
+    assert main([]) == 0
+    assert capsys.readouterr().out.startswith("usage: python -m lawm_core")
+
+
+@pytest.mark.parametrize(
+    ("call", "meant"),
+    [
+        (["transfr", "a.mp4"], "did you mean transfer?"),
+        (["transfer", "a.mp4", "b.mp4", "--out", "c.mp4", "--capacty", "1"], "did you mean --capacity?"),
+        (["train", "decode", "--out", "x"], "did you mean decoder?"),
+    ],
+)
+def test_what_was_probably_meant_is_named(call, meant, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(call)
+    assert ended.value.code == 2 and meant in capsys.readouterr().err
+
+
+def test_a_closed_pipe_is_silent():
+    command = [sys.executable, "-m", "lawm_core", "models"]
+    done = subprocess.run(
+        ["bash", "-c", 'exec 3>&1; "$@" 2>&3 | true; exit ${PIPESTATUS[0]}', "bash", *command],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout == "" and done.stderr == "" and done.returncode in (0, 141)
 
 
 def test_same_call_same_bytes(model_folder, videos, tmp_path):
@@ -175,7 +204,7 @@ def test_what_cannot_be_used_is_said_in_one_line(model_folder, videos, tmp_path,
 
 
 def test_unknown_commands_and_options_are_usage(capsys):
-    for arguments in ([], ["dance"], ["transfer", "a.mp4"], ["models", "--loud"]):
+    for arguments in (["dance"], ["transfer", "a.mp4"], ["models", "--loud"]):
         with pytest.raises(SystemExit) as stop:
             main(arguments)
         assert stop.value.code == 2
@@ -198,7 +227,7 @@ EARLY = [
     ("transfer here/clip.mp4 here/clip.mp4 --out c.mp4 --context 0", 2, "must be at least 1, got 0."),
     ("transfer here/clip.mp4 here/clip.mp4 --out c.mp4 --context 16", 2, "context_frames came as 16"),
     (
-        "transfer here/clip.mp4 here/clip.mp4 --out c.mp4 --start -1",
+        "transfer here/clip.mp4 here/clip.mp4 --out c.mp4 --source-start -1",
         2,
         "must be a finite number of at least 0, got -1.",
     ),
@@ -208,7 +237,7 @@ EARLY = [
     ("transfer here/clip.mp4 here/clip.mp4 --out c.mp4 --family vivid", 2, "family must be one of noisy"),
     ("transfer here/clip.mp4 here/clip.mp4 --out c.avi", 2, "c.avi ends in .avi"),
     ("transfer here/clip.mp4 here/clip.mp4 --out gone/c.mp4", 2, "'gone' does not exist"),
-    ("transfer here/clip.mp4 here/clip.mp4 --out c.mp4 --json gone/c.json", 2, "gone: no such folder."),
+    ("transfer here/clip.mp4 here/clip.mp4 --out c.mp4 --scores gone/c.json", 2, "gone: no such folder."),
     ("actions gone.mp4 --out a.npz", 3, "gone.mp4 does not exist"),
     ("actions here/clip.mp4 --out a.npz --frames 1", 2, "must be at least 2, got 1."),
     ("actions here/clip.mp4 --out a.npz --family vivid", 2, "'vivid'"),
