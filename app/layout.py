@@ -66,7 +66,7 @@ def build_page(
         wire_compose_tab(compose, action_map, selection, studio, [recorded] if recorded else [])
         wire_capacity_tab(sweep, tabs, selection, studio)
         wire_link(page, copy, tabs, selection, action_map, studio, run_transfer)
-        build_endpoints(selection, studio)
+        build_endpoints(studio)
     return queue_fairly(page, concurrency=2, behind_proxy=behind_proxy, in_order={ELSEWHERE})
 
 

@@ -145,9 +145,7 @@ def use_page() -> dict[str, object]:
 
         sources = [clip["file"] for clip in json.loads(Path("assets/gallery/gallery.json").read_text())["clips"]]
         start = time.monotonic()
-        actions = Client(ADDRESS, verbose=False).predict(
-            {"chosen": sources[0]}, None, 0, 16, "noisy", 1.0, api_name="/infer_actions"
-        )
+        actions = Client(ADDRESS, verbose=False).predict(source=sources[0], family="noisy", api_name="/infer_actions")
         answered = time.monotonic() - start
         status = Path(f"/proc/{app.pid}/status").read_text()
         peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))

@@ -1,44 +1,74 @@
-"""What scripts can call besides `transfer`: the same use cases, with numbers instead of pictures.
+"""The API: what scripts can call, with named inputs that have defaults, named results, real files and raised errors.
 
-Clips are given as on the page: a gallery file's name, or `upload` and a video. Nothing here is on screen.
+The page itself is private to browsers. `python -m app --mcp` offers the same functions as tools.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 import gradio as gr
 import torch
 
 import lawm_core as lawm
 from app.atlas import Atlas
+from app.piece import FEWEST_FRAMES, FRAMES, MOST_FRAMES, Piece
 from app.studio import Studio
 from app.tabs.capacity import STEPS
-from app.tabs.selection import MODEL_QUEUE, Selection, chosen_piece, result_queue
+from app.tabs.selection import FILE_TYPES, MODEL_QUEUE, result_queue
 
 MOST_ACTIONS = 1024  # in one call of `project`
 
 
-def build_endpoints(selection: Selection, studio: Studio) -> None:
-    """One hidden button and its answer for each endpoint; errors reach the caller as they are."""
-    numbers, answer = gr.JSON(visible=False), gr.JSON(visible=False)
-    film = gr.File(visible=False)
-    source, target = selection.source.inputs, selection.target.inputs
-    dial = [selection.family, selection.capacity]
-
+def build_endpoints(studio: Studio) -> None:
+    """A hidden button for each endpoint, with components of its own: what a page shows is nothing to a script."""
     results = result_queue(studio)
 
-    def endpoint(handler, inputs: list, output, name: str, queue: dict = MODEL_QUEUE) -> None:
-        gr.Button(visible=False).click(handler, inputs, output, api_name=name, **queue)
+    def transfer(
+        source: str | None = None,
+        source_video: str | None = None,
+        source_start: float = 0,
+        frames: int = FRAMES,
+        target: str | None = None,
+        target_video: str | None = None,
+        target_start: float = 0,
+        family: str | None = None,
+        capacity: float = 1.0,
+    ) -> tuple[str, str, str, dict]:
+        """Apply what happens in the source to the target's first frame. Each clip is a gallery file's name or a video.
+        Returns a video of source, target, transfer and control side by side, the latent actions as npz, the recipe that
+        makes both again, and scores.
+        """
+        with said_to_callers():
+            view = studio.transfer(
+                named_piece(studio, "source", source, source_video, source_start, frames),
+                named_piece(studio, "target", target, target_video, target_start),
+                family=family,
+                capacity=capacity,
+            )
+            files = studio.export(view)
+            return str(files.video), str(files.latents), str(files.recipe), dict(view.result.scores)
 
     def infer_actions(
-        clip: object, video: str | None, start: float | None, frames: float | None, family: str, capacity: float
+        source: str | None = None,
+        source_video: str | None = None,
+        source_start: float = 0,
+        frames: int = FRAMES,
+        family: str | None = None,
+        capacity: float = 1.0,
     ) -> list:
-        """The latent actions of a clip: a list of numbers for each transition."""
+        """The latent actions of a clip: a list of numbers for each pair of neighbouring frames."""
         with said_to_callers():
-            piece = chosen_piece(studio, "source", clip, video, start, frames)
+            piece = named_piece(studio, "source", source, source_video, source_start, frames)
             return studio.infer_actions(piece, family=family, capacity=capacity).tolist()
 
     def apply_action(
-        action: object, clip: object, video: str | None, start: float | None, family: str, capacity: float
+        action: list,
+        target: str | None = None,
+        target_video: str | None = None,
+        target_start: float = 0,
+        family: str | None = None,
+        capacity: float = 1.0,
     ) -> str:
         """A video of the target's first frame under one action (a list of numbers) or several (a list of lists)."""
         with said_to_callers():
@@ -47,42 +77,88 @@ def build_endpoints(selection: Selection, studio: Studio) -> None:
                 steps=tuple(lawm.ScriptStep(terms=(lawm.Term(action=str(u)),)) for u in range(len(action_UA)))
             )
             actions = {str(u): tuple(row) for u, row in enumerate(action_UA.tolist())}
-            piece = chosen_piece(studio, "target", clip, video, start)
-            view = studio.play(script, actions, piece, family=family, capacity=capacity)
+            piece = named_piece(studio, "target", target, target_video, target_start)
+            view = studio.play(script, actions, piece, family=family or studio.model.families[0], capacity=capacity)
             return str(studio.export(view).video)
 
     def capacity_sweep(
-        source: object,
-        source_video: str | None,
-        source_start: float | None,
-        frames: float | None,
-        target: object,
-        target_video: str | None,
-        target_start: float | None,
-        family: str,
+        source: str | None = None,
+        source_video: str | None = None,
+        source_start: float = 0,
+        frames: int = FRAMES,
+        target: str | None = None,
+        target_video: str | None = None,
+        target_start: float = 0,
+        family: str | None = None,
     ) -> list:
         """Scores of the same transfer at five capacities."""
         with said_to_callers():
-            one = chosen_piece(studio, "source", source, source_video, source_start, frames)
-            other = chosen_piece(studio, "target", target, target_video, target_start)
-            views = studio.sweep(one, other, [(family, capacity) for capacity in STEPS])
+            one = named_piece(studio, "source", source, source_video, source_start, frames)
+            other = named_piece(studio, "target", target, target_video, target_start)
+            name = family or studio.model.families[0]
+            views = studio.sweep(one, other, [(name, capacity) for capacity in STEPS])
             return [{"capacity": v.result.capacity, **v.result.scores} for v in views]
 
-    def project(action: object, family: str, capacity: float) -> list:
+    def project(action: list, family: str | None = None, capacity: float = 1.0) -> list:
         """Where actions (a list of lists of numbers) lie on the map, and their nearest points."""
         with said_to_callers():
-            return placed(studio.atlas, read_actions(action, MOST_ACTIONS), family, capacity)
+            name = family or studio.model.families[0]
+            return placed(studio.atlas, read_actions(action, MOST_ACTIONS), name, capacity)
 
-    def replay(recipe: object) -> str:
+    def replay(recipe: dict) -> str:
         """The film of a recipe whose clips are in the gallery."""
         with said_to_callers():
             return str(studio.replay(recipe))
 
-    endpoint(infer_actions, [*source, *dial], answer, "infer_actions")
-    endpoint(apply_action, [numbers, *target, *dial], film, "apply_action", results)
-    endpoint(capacity_sweep, [*source, *target, selection.family], answer, "capacity_sweep", results)
-    endpoint(project, [numbers, *dial], answer, "project")
-    endpoint(replay, [numbers], film, "replay", results)
+    parts = Parts(studio)
+    source, target, dial = parts.clip("source"), parts.clip("target"), parts.dial()
+    file = lambda label: gr.File(label=label, visible=False)
+    answer = lambda label: gr.JSON(label=label, visible=False)
+    offer(transfer, [*source, *target, *dial], [*map(file, ("video", "latents", "recipe")), answer("scores")], results)
+    offer(infer_actions, [*parts.clip("source"), *parts.dial()], [answer("actions")], MODEL_QUEUE)
+    offer(apply_action, [answer("action"), *parts.clip("target"), *parts.dial()], [file("video")], results)
+    offer(capacity_sweep, [*parts.clip("source"), *parts.clip("target"), parts.dial()[0]], [answer("scores")], results)
+    offer(project, [answer("action"), *parts.dial()], [answer("places")], MODEL_QUEUE)
+    offer(replay, [answer("recipe")], [file("video")], results)
+
+
+def offer(handler: Callable, inputs: Sequence, outputs: Sequence, queue: dict) -> None:
+    """One endpoint under the handler's own name."""
+    gr.Button(visible=False).click(handler, inputs, outputs, api_name=handler.__name__, **queue)
+
+
+class Parts:
+    """Hidden components whose labels name an endpoint's inputs."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.families = list(studio.model.families)
+
+    def clip(self, role: str) -> list:
+        """A gallery file's name or a video, from a second on; of the source, so many frames."""
+        made = [
+            gr.Textbox(label=f"{role}: a gallery file's name", visible=False),
+            gr.File(label=f"{role}: a video instead", file_types=FILE_TYPES, visible=False),
+            gr.Number(0, label=f"{role}: start at second", minimum=0, visible=False),
+        ]
+        if role == "source":
+            limits = {"minimum": FEWEST_FRAMES, "maximum": MOST_FRAMES, "precision": 0}
+            made.append(gr.Number(FRAMES, label="frames", visible=False, **limits))
+        return made
+
+    def dial(self) -> list:
+        """Family and capacity."""
+        family = gr.Dropdown(self.families, value=self.families[0], label="family", visible=False)
+        return [family, gr.Number(1.0, label="capacity", minimum=0, maximum=1, visible=False)]
+
+
+def named_piece(
+    studio: Studio, role: str, name: str | None, video: str | None, start: float | None, frames: float | None = None
+) -> Piece:
+    """The piece that a caller means. Raises ValueError where neither a name nor a video came, or both did."""
+    if bool(name) == bool(video):
+        came = "both came" if name else "neither came"
+        raise ValueError(f"{role} and {role}_video: {came}; needed: a gallery file's name or a video.")
+    return Piece.of(video or studio.gallery.path(name), start, frames)
 
 
 class said_to_callers:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import wraps
 
 import gradio as gr
 
@@ -93,12 +92,6 @@ class TransferRun:
         running = {**self.running, "inputs": [told, *self.running["inputs"]]}
         return self._go_on(event.then(go_on, **PRIVATE, **running))
 
-    def whole(self, *request: object) -> tuple:
-        """Frames and files in one answer, for scripts."""
-        answer = self.transfer(*request)
-        done = isinstance(answer[1], dict) and "key" in answer[1]
-        return *answer[:4], *(self.write_files(answer[1]) if done else answer[4:])
-
     def _go_on(self, event):
         event.then(None, js=ANSWERED, **PRIVATE)
         queue = {"concurrency_id": "files", "show_progress": "hidden"}
@@ -112,7 +105,7 @@ def wire_transfer_tab(parts: TransferParts, selection: Selection, studio: Studio
     queue = result_queue(studio)
     running = {"inputs": selection.request, "outputs": outputs, "show_progress_on": parts.facts, **queue}
     run = TransferRun(transfer=transfer, write_files=write_files, parts=parts, running=running)
-    selection.run.click(wraps(transfer)(lambda *request: run.whole(*request)), api_name="transfer", **running)
+    run.on([selection.run.click])
     run.on([selection.capacity.release, selection.family.input, *selection.source.changed, *selection.target.changed])
     wire_pairs(parts, selection, studio.gallery.pairs, run)
     wire_uploads(selection, name_upload(studio), run)
@@ -152,7 +145,7 @@ def wire_uploads(selection: Selection, open_upload: Callable, run: TransferRun) 
 def name_transfer(studio: Studio) -> tuple[Callable[..., tuple], Callable[[object], tuple]]:
     """The handler that runs a transfer and fills the tab with it, and the one that writes its files."""
 
-    def transfer(
+    def show_transfer(
         source: object,
         source_video: str | None,
         source_start: float | None,
@@ -190,4 +183,4 @@ def name_transfer(studio: Studio) -> tuple[Callable[..., tuple], Callable[[objec
         files = studio.export(view)
         return tuple(gr.update(value=path, interactive=True) for path in (files.video, files.latents, files.recipe))
 
-    return transfer, write_files
+    return show_transfer, write_files

@@ -105,14 +105,16 @@ def measure_crowd(server: Server, people: int, each: int, wishes: list[tuple]) -
 def ask(client: Client, wish: tuple) -> str:
     """A transfer's film, as the SHA-256 of its file. Raises where the page says no."""
     source, target, capacity, start = wish
-    message, *_, film, _, _ = client.predict(
-        source, None, start, FRAMES, target, None, 0, "noisy", capacity, api_name="/transfer"
+    film, *_ = client.predict(
+        source=source,
+        source_start=start,
+        frames=FRAMES,
+        target=target,
+        family="noisy",
+        capacity=capacity,
+        api_name="/transfer",
     )
-    said = message["text"] if isinstance(message, dict) else ""
-    if said:
-        raise RuntimeError(said)
-    path = film["value"] if isinstance(film, dict) else film
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    return hashlib.sha256(Path(film).read_bytes()).hexdigest()
 
 
 def measure_burst(server: Server, burst: int, wishes: list[tuple]) -> dict[str, object]:

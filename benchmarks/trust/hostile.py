@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.page import percentile
 from benchmarks.serving import Server, memory_of, served
 from benchmarks.telling import tell
-from benchmarks.trust.visitor import UPLOAD, Visitor
+from benchmarks.trust.visitor import Visitor
 
 BOMBS = ("bomb_", "ten_hours", "lie_sample_count", "thousand_fps", "lie_size_30000", "lie_duration")
 GOOD = ROOT / "assets" / "gallery" / "ball-hops.mp4"
@@ -96,7 +96,7 @@ def open_file(visitor: Visitor, path: Path) -> tuple[str, str]:
         return ("refuse" if opened.status == 200 else f"failed with {opened.status}"), opened.refusal
     if said := opened.values[3]["text"]:
         return "refuse", said
-    inferred = visitor.ask("infer_actions", UPLOAD, file, 0, 8, "noisy", 1.0)
+    inferred = visitor.ask("infer_actions", None, file, 0, 8, "noisy", 1.0)
     return ("frames", "") if inferred.served else (f"opened, then failed with {inferred.status}", inferred.refusal)
 
 

@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.serving import Server, served
 from benchmarks.telling import tell
 from benchmarks.trust.strange import TOLD, VALUES
-from benchmarks.trust.visitor import UPLOAD, Answer, Visitor
+from benchmarks.trust.visitor import Answer, Visitor
 
 GALLERY = ROOT / "assets" / "gallery"
 STAY = 20  # requests of one visitor
@@ -137,7 +137,7 @@ class Day:
         if not opened.served or opened.values[3]["text"]:
             return opened
         other = self.chance.choice(self.clips)
-        return self.visitor.ask("transfer", UPLOAD, file, 0, 8, other, None, 0, *self.setting())
+        return self.visitor.ask("transfer", None, file, 0, 8, other, None, 0, *self.setting())
 
     def broken_video(self) -> None:
         """A clip with a few bytes changed, or cut off: refused or not, something has to come."""
@@ -156,12 +156,12 @@ class Day:
         return self.visitor.ask("infer_actions", self.chance.choice(self.clips), None, 0, 12, *self.setting())
 
     def script(self) -> Answer:
-        action = [self.chance.gauss(0, 0.1) for _ in range(128)]
+        action = [self.chance.gauss(0, 0.1) for _ in range(512)]
         clip = self.chance.choice(self.clips)
         return self.visitor.ask("apply_action", [action] * 6, clip, None, 0, *self.setting())
 
     def place(self) -> Answer:
-        actions = [[self.chance.gauss(0, 0.1) for _ in range(128)] for _ in range(20)]
+        actions = [[self.chance.gauss(0, 0.1) for _ in range(512)] for _ in range(20)]
         return self.visitor.ask("project", actions, *self.setting())
 
     def sweep(self) -> Answer:

@@ -120,23 +120,3 @@ def test_scripts_are_offered_what_the_page_can_do(open_page, address):
     info = json.loads(page.request.get(f"{address}/gradio_api/info").text())
     offered = {"/transfer", "/infer_actions", "/apply_action", "/capacity_sweep", "/project", "/replay"}
     assert set(info["named_endpoints"]) == offered and not info["unnamed_endpoints"]
-
-
-def test_endpoints_do_what_the_page_does(address, tmp_path):
-    from gradio_client import Client
-
-    client = Client(address, verbose=False, download_files=tmp_path)
-    actions = client.predict("sea-pan.mp4", None, 0, 16, "noisy", 1.0, api_name="/infer_actions")
-    assert len(actions) == 15 and len(actions[0]) == 128
-    film = client.predict(actions[:3], "dunes-pan.mp4", None, 0, "noisy", 1.0, api_name="/apply_action")
-    assert film.endswith(".mp4")
-    places = client.predict(actions, "noisy", 1.0, api_name="/project")
-    assert len(places) == 15 and len(places[0]["nearest"]) == 8
-    pair = ("sea-pan.mp4", None, 0, 16, "dunes-pan.mp4", None, 0)
-    sweep = client.predict(*pair, "noisy", api_name="/capacity_sweep")
-    assert [row["capacity"] for row in sweep] == [0, 0.25, 0.5, 0.75, 1]
-    assert sweep[-1]["prediction_gain"] > sweep[0]["prediction_gain"]
-    with pytest.raises(Exception, match="not in the gallery"):
-        client.predict("../../etc/passwd", None, 0, 16, "noisy", 1.0, api_name="/infer_actions")
-    with pytest.raises(Exception, match="needed"):
-        client.predict([[1.0, 2.0]], "noisy", 1.0, api_name="/project")

@@ -74,7 +74,7 @@ def test_no_address_in_a_request_is_fetched(visitor, bait):
     for video in kinds:
         for name in ("open_upload", "load"):
             assert TELLING not in str(visitor.ask(name, video))
-        answer = visitor.ask("infer_actions", "upload", video, 0, 6, "noisy", 1.0)
+        answer = visitor.ask("infer_actions", None, video, 0, 6, "noisy", 1.0)
         assert not answer.served and TELLING not in answer.refusal
     visitor.get(f"/gradio_api/proxy={address}")
     visitor.get(f"/gradio_api/file={address}")
@@ -85,7 +85,7 @@ def test_no_public_address_is_asked_for_either(visitor):
     """Gradio refuses private addresses by itself, so the law needs one of the world outside: it is refused unread."""
     address = "https://example.com/clip.mp4"
     video = {"path": address, "url": address, "meta": {"_type": "gradio.FileData"}}
-    assert not visitor.ask("infer_actions", "upload", video, 0, 6, "noisy", 1.0).served
+    assert not visitor.ask("infer_actions", None, video, 0, 6, "noisy", 1.0).served
     for route in ("/gradio_api/file=", "/gradio_api/file/"):
         assert visitor.get(route + address).status_code == 404
 
@@ -115,7 +115,7 @@ def test_a_path_on_the_server_is_no_upload(visitor, server):
     """Files that were not uploaded cannot be named, the model's and our own source among them."""
     for path in (SECRET, "app/main.py", str(Path("assets/gallery/ball-hops.mp4").resolve())):
         video = {"path": path, "meta": {"_type": "gradio.FileData"}}
-        answer = visitor.ask("infer_actions", "upload", video, 0, 6, "noisy", 1.0)
+        answer = visitor.ask("infer_actions", None, video, 0, 6, "noisy", 1.0)
         assert not answer.served, path
 
 
