@@ -26,6 +26,7 @@ from lawm_core.video.containers import (
     timed_frames,
     video_stream,
 )
+from lawm_core.video.decord_reader import decode_decord, is_proven
 from lawm_core.video.info import (
     Decoded,
     DecodeLimits,
@@ -84,13 +85,17 @@ def decode(
     num_frames: int,
     start_seconds: float,
     info: VideoInfo | None = None,
+    reader: str = "pyav",
 ) -> Decoded:
     """Up to `num_frames` frames by time stamp, shrunk until the short side is about twice `size`.
 
-    info: the file's, where it is known already. Raises RefusedError.
+    info: the file's, where it is known already. reader: `pyav`, or `decord` for files of kinds in which it was proven
+    right; others are read by PyAV all the same. Raises RefusedError.
     """
     want = ask(info or probe(path, limits), limits, frames_per_second, size, num_frames, start_seconds)
     with damage_refused():
+        if reader == "decord" and is_proven(path, want) and (decoded := decode_decord(path, want)) is not None:
+            return decoded
         with open_container(path) as container:
             decoded = read_after_seek(container, want)
         if decoded is None:

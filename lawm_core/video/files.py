@@ -21,6 +21,7 @@ from lawm_core.video.transforms import square, whole
 
 __all__ = ["IN_BULK", "MAX_FRAMES", "VideoInfo", "probe_video", "read_clip", "read_frames", "write_clip"]
 
+READERS = ("pyav", "decord")
 MAX_FRAMES = 600  # of a clip read to its end: a minute at 10 frames a second
 # Where nobody waits: long films may take as long as their pixels need, and a busy machine is not taken for a hang.
 IN_BULK = DecodeLimits(wall_seconds=3 * sandbox.BULK_SECONDS, max_cpu_seconds=sandbox.BULK_SECONDS)
@@ -137,9 +138,18 @@ def _decode(
             size=int(size),
             num_frames=num_frames,
             start_seconds=float(start_seconds),
+            reader=chosen_reader(),
         )
     except RefusedError as refusal:
         raise VideoError(f"{path.name} {refusal}") from refusal
+
+
+def chosen_reader() -> str:
+    """`pyav`, or what LAWM_READER says. Raises ValueError for another name."""
+    reader = os.environ.get("LAWM_READER", "pyav")
+    if reader not in READERS:
+        raise ValueError(f"LAWM_READER is {reader!r}; needed: one of {', '.join(READERS)}.")
+    return reader
 
 
 def probe_video(path: str | os.PathLike, trusted: bool = False, limits: DecodeLimits | None = None) -> VideoInfo:

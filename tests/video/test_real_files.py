@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from lawm_core.contracts import VideoError
+from lawm_core.video import decode
 from lawm_core.video.files import probe_video, read_clip, read_frames
 from lawm_core.video.info import shrunk
 from lawm_core.video.timeline import frames_on_screen
@@ -139,9 +140,46 @@ def test_sound_longer_than_the_picture_ends_with_the_picture(tmp_path):
 
 
 def test_unneeded_frames_are_left_out_and_the_others_are_the_same(tmp_path, monkeypatch):
-    from lawm_core.video import decode
-
     ffmpeg(*scene(), *X264, "-x264-params", "keyint=50:bframes=3", tmp_path / "a.mp4")
     quick = read_clip(tmp_path / "a.mp4", RATE, SIZE, trusted=True).frame_TCHW
     monkeypatch.setattr(decode, "SKIPPING", ())
     assert torch.equal(quick, read_clip(tmp_path / "a.mp4", RATE, SIZE, trusted=True).frame_TCHW)
+
+
+PROVEN = {
+    "closed.mp4": [*X264, "-x264-params", "open-gop=0:keyint=25:bframes=3"],
+    "closed.mkv": [*X264, "-x264-params", "open-gop=0:keyint=25:bframes=3"],
+    "closed.mov": "-c:v libx265 -x265-params log-level=error:pools=1:keyint=25:open-gop=0 -preset ultrafast".split(),
+    "closed.webm": "-c:v libvpx-vp9 -cpu-used 8 -crf 12 -b:v 0 -g 25".split(),
+}
+
+
+@pytest.mark.parametrize("name", PROVEN)
+def test_decord_reads_what_it_was_proven_to_read(tmp_path, name, monkeypatch):
+    """The same moments as PyAV; colours differ a little, because decord does not know where chroma lies."""
+    ffmpeg(*scene(), *PROVEN[name], tmp_path / name)
+    used = []
+    read = decode.decode_decord
+    monkeypatch.setattr(decode, "decode_decord", lambda *given: used.append(1) or read(*given))
+    for start in (0.0, 1.3, 3.1):
+        monkeypatch.setenv("LAWM_READER", "pyav")
+        own = read_clip(tmp_path / name, RATE, SIZE, 4, start, trusted=True).frame_TCHW
+        monkeypatch.setenv("LAWM_READER", "decord")
+        other = read_clip(tmp_path / name, RATE, SIZE, 4, start, trusted=True).frame_TCHW
+        assert (own - other).abs().mean(dim=(1, 2, 3)).max() < 4 / 255
+    assert len(used) == 3
+
+
+@pytest.mark.parametrize("name", ["open_gop.mp4", "open_gop.ts", "mpeg4_b.mp4", "mpeg2_b.mov", "mjpeg.asf", "wmv2.wmv"])
+def test_decord_is_not_asked_for_what_it_reads_wrongly(tmp_path, name, monkeypatch):
+    ffmpeg(*scene(3), *KINDS[name], tmp_path / name)
+    monkeypatch.setenv("LAWM_READER", "decord")
+    monkeypatch.setattr(decode, "decode_decord", lambda *_: pytest.fail("decord was asked"))
+    check(tmp_path / name)
+
+
+def test_a_reader_that_does_not_exist_is_named(tmp_path, monkeypatch):
+    ffmpeg(*scene(1), *X264, tmp_path / "a.mp4")
+    monkeypatch.setenv("LAWM_READER", "opencv")
+    with pytest.raises(ValueError, match="LAWM_READER is 'opencv'; needed: one of pyav, decord"):
+        read_clip(tmp_path / "a.mp4", RATE, SIZE)
