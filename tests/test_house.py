@@ -59,8 +59,6 @@ RUNNING = {"allow_pickle=True", "shell=True", "trust_remote_code=True"}
 # Start-up and the child that decodes must not pay for these.
 READING = ("child", "containers", "decode", "decord_reader", "info", "timeline")
 WRITTEN_ALONE = {f"lawm_core.video.{name}": {"torch"} for name in READING}
-    for name in ("child", "containers", "decode", "decord_reader", "info", "timeline")
-}
 
 
 def module_name(path: Path) -> str:
