@@ -19,7 +19,7 @@ from torch import Tensor
 
 import lawm_core as lawm
 from app.cache import ByteCache
-from app.pictures import from_bytes, to_bytes
+from app.pictures import pack_picture, unpack_picture
 
 MOST_STEPS = 64  # of a drive: as long as a script may be
 PRESENTS_BYTES = 16 << 20  # of all drives' moments; one that is forgotten is driven again from the last kept one
@@ -36,7 +36,7 @@ SIMULATOR_SIZE = 256  # pixels a side, drawn; the model sees them at its own siz
 @dataclass(frozen=True, kw_only=True)
 class Drive:
     """Where a drive has come to. told: the known actions so far; frames: what the model decoded, the first one real,
-    byte_CHW each.
+    packed.
 
     latent: what each step said to the world model. world: the simulator's name for this drive, or none; truth: its
     frames, as many as `frames`. Small: its moments are with the school.
@@ -49,9 +49,9 @@ class Drive:
     first: lawm.Present
     told: tuple[tuple[float, ...], ...] = ()
     latent: tuple[Tensor, ...] = ()
-    frames: tuple[Tensor, ...] = ()
+    frames: tuple[bytes, ...] = ()
     world: int | None = None
-    truth: tuple[Tensor, ...] = ()
+    truth: tuple[bytes, ...] = ()
     before: int = 0  # steps that the world had gone when this drive last looked
     references: tuple[int, ...] = (0,)  # for each frame, the number of the one that its details are carried over from
 
@@ -133,19 +133,19 @@ class DrivingSchool:
 
     def begin(self, frame_CHW: Tensor, robot: str, family: str, capacity: float) -> Drive:
         """A drive from any picture, at the model's size."""
-        byte_CHW = to_bytes(frame_CHW)
+        packed = pack_picture(frame_CHW)
         with self.lock, torch.inference_mode():
-            state_11ND = self.model.encode(from_bytes(byte_CHW)[None, None])
+            state_11ND = self.model.encode(unpack_picture(packed)[None, None])
             first = self.model.begin(state_11ND, robot=robot, family=family, capacity=capacity)
         return Drive(
-            number=next(self.numbers), robot=robot, family=family, capacity=capacity, first=first, frames=(byte_CHW,)
+            number=next(self.numbers), robot=robot, family=family, capacity=capacity, first=first, frames=(packed,)
         )
 
     def begin_simulated(self, robot: str, seed: int, family: str, capacity: float) -> Drive:
         """A drive in a simulated scene, which goes its own true way beside the model's."""
         world, frame_CHW = self.simulators.open(robot, seed, self.model.frames_per_second)
         drive = self.begin(lawm.enlarge(frame_CHW[None], self.model.picture_size)[0], robot, family, capacity)
-        return replace(drive, world=world, truth=(to_bytes(frame_CHW),))
+        return replace(drive, world=world, truth=(pack_picture(frame_CHW),))
 
     def step(self, drive: Drive, told: Sequence[float]) -> Drive:
         """One action. Raises ValueError for numbers that are no action of this robot, and after MOST_STEPS."""
@@ -156,20 +156,20 @@ class DrivingSchool:
             now = self._present(drive)
             latent_1A = now.latent(torch.tensor([action], device=now.state_BND.device))
             present = now.act(latent_1A)
-            frame_CHW = self.model.render(present.rollout, from_bytes(drive.frames[drive.references[-1]])[None])[0, 0]
             reference = drive.references[-1]
+            frame_CHW = self.model.render(present.rollout, unpack_picture(drive.frames[reference])[None])[0, 0]
             if present.visible_share < RENEW_BELOW:
                 present, reference = present.anchor(), len(drive.frames)
             self._keep(drive.number, (*drive.told, action), present)
         truth = drive.truth
         if drive.world is not None:
             shown_CHW = self.simulators.step(drive.world, drive.before + len(drive.told), action)
-            truth = (*truth, to_bytes(shown_CHW)) if shown_CHW is not None else ()
+            truth = (*truth, pack_picture(shown_CHW)) if shown_CHW is not None else ()
         return replace(
             drive,
             told=(*drive.told, action),
             latent=(*drive.latent, latent_1A[0]),
-            frames=(*drive.frames, to_bytes(frame_CHW)),
+            frames=(*drive.frames, pack_picture(frame_CHW)),
             references=(*drive.references, reference),
             world=drive.world if truth else None,
             truth=truth,
@@ -182,7 +182,7 @@ class DrivingSchool:
         """
         if not (drive.truth and drive.told):
             return drive
-        seen_CHW = lawm.enlarge(from_bytes(drive.truth[-1])[None], self.model.picture_size)[0]
+        seen_CHW = lawm.enlarge(unpack_picture(drive.truth[-1])[None], self.model.picture_size)[0]
         again = self.begin(seen_CHW, drive.robot, drive.family, drive.capacity)
         return replace(again, world=drive.world, truth=drive.truth[-1:], before=drive.before + len(drive.told))
 
@@ -215,7 +215,7 @@ class DrivingSchool:
             now = self._present(drive)
             dynamics = lawm.WorldModelDynamics(now)
             goal_ND = self.model.encode(goal_CHW[None, None])[0, 0]
-        picture_1CHW = from_bytes(drive.frames[drive.references[-1]])[None]
+        picture_1CHW = unpack_picture(drive.frames[drive.references[-1]])[None]
         generator = torch.Generator().manual_seed(0)
         planner = PLANNERS["arm" if drive.robot == "arm" else "rover"]
         rounds = lawm.search_by_cem(dynamics, lawm.GoalState(goal_ND), search, planner, generator)

@@ -8,7 +8,7 @@ import torch
 import lawm_core as lawm
 from app.components import build_piece
 from app.driving import MOST_STEPS, Drive
-from app.pictures import data_uri, draw_sheet, from_bytes
+from app.pictures import data_uri, draw_sheet, unpack_picture
 
 PIXELS = 320
 # What keys do to which of a robot's numbers: (key, sign on the button, title, {name: direction}).
@@ -72,8 +72,8 @@ def drive_value(drive: Drive | None, number: str = "") -> dict | None:
         "robot": drive.robot,
         "steps": len(drive.told),
         "most": MOST_STEPS,
-        "model": picture(from_bytes(drive.frames[-1])),
-        "truth": picture(from_bytes(drive.truth[-1])) if drive.truth else None,
+        "model": picture(unpack_picture(drive.frames[-1])),
+        "truth": picture(unpack_picture(drive.truth[-1])) if drive.truth else None,
     }
 
 

@@ -7,7 +7,7 @@ import torch
 
 from app.cache import ByteCache
 from app.driving import MOST_STEPS, SHOWN_ENDS, DrivingSchool, Simulators
-from app.pictures import from_bytes, to_bytes
+from app.pictures import pack_picture, unpack_picture
 from lawm_core.model import LatentActionModel
 from lawm_core.models.controller import ControllerConfig
 from tests.conftest import TINY_BLOCK, shake, tiny_config
@@ -64,7 +64,7 @@ def test_only_robots_that_see_are_offered(school):
 
 
 def test_a_drive_is_what_the_world_model_foretells(school):
-    school.model.precision, frame_CHW = "float32", from_bytes(to_bytes(torch.rand(3, 32, 32)))
+    school.model.precision, frame_CHW = "float32", unpack_picture(pack_picture(torch.rand(3, 32, 32)))
     made = school.begin(frame_CHW, "toy", "noisy", 0.6)
     for action in (LEFT, RIGHT, LEFT):
         made = school.step(made, action)
@@ -79,8 +79,8 @@ def test_a_step_leaves_the_drive_before_it_as_it_was(school):
     once = drive(school, LEFT, RIGHT)
     left, right = school.step(once, LEFT), school.step(once, RIGHT)
     again = school.step(once, LEFT)
-    assert torch.equal(left.frames[-1], again.frames[-1]) and torch.equal(left.truth[-1], again.truth[-1])
-    assert not torch.equal(left.truth[-1], right.truth[-1])
+    assert (left.frames[-1] == again.frames[-1]) and (left.truth[-1] == again.truth[-1])
+    assert not (left.truth[-1] == right.truth[-1])
 
 
 def test_undo_goes_back_all_the_way(school):
@@ -94,7 +94,7 @@ def test_undo_goes_back_all_the_way(school):
         assert back.told == before.told and len(back.truth) == len(before.truth)
         assert torch.allclose(school._present(back).state_BND, school._present(before).state_BND, atol=0.02)
     assert school.undo(back).told == ()
-    assert torch.equal(school.step(back, LEFT).truth[-1], on_the_way[1].truth[-1])
+    assert school.step(back, LEFT).truth[-1] == on_the_way[1].truth[-1]
 
 
 def test_moments_are_bounded_in_bytes_and_driven_again_where_forgotten(school):
@@ -118,7 +118,7 @@ def test_the_simulator_keeps_step(school):
     made = drive(school, RIGHT, RIGHT, LEFT)
     world = Scene()
     frames = [world.reset(3), *(world.step(torch.tensor(a).numpy()) for a in (RIGHT, RIGHT, LEFT))]
-    assert all(torch.equal(a, to_bytes(b)) for a, b in zip(made.truth, frames, strict=True))
+    assert all(a == pack_picture(b) for a, b in zip(made.truth, frames, strict=True))
 
 
 def test_a_world_that_is_gone_leaves_the_model_driving(school):
@@ -164,10 +164,10 @@ def test_a_drive_ends_where_a_script_would(school):
 def test_looking_again_forgets_what_was_foretold(school):
     made = drive(school, RIGHT, RIGHT, LEFT)
     seen = school.look(made)
-    assert seen.told == () and torch.equal(seen.truth[-1], made.truth[-1])
-    fresh = school.begin(from_bytes(seen.frames[0]), "toy", "noisy", 1.0)
+    assert seen.told == () and (seen.truth[-1] == made.truth[-1])
+    fresh = school.begin(unpack_picture(seen.frames[0]), "toy", "noisy", 1.0)
     assert torch.equal(school._present(seen).state_BND, school._present(fresh).state_BND)
-    assert torch.equal(school.step(seen, LEFT).truth[-1], school.step(made, LEFT).truth[-1])
+    assert school.step(seen, LEFT).truth[-1] == school.step(made, LEFT).truth[-1]
     assert torch.equal(school._present(school.undo(school.step(seen, LEFT))).state_BND, school._present(seen).state_BND)
 
 
@@ -175,7 +175,7 @@ def test_looking_ahead_moves_nothing(school):
     made = drive(school, RIGHT)
     goal_CHW = school.look_ahead(made)
     assert goal_CHW.shape == (3, 32, 32)
-    assert torch.equal(school.step(made, LEFT).truth[-1], drive(school, RIGHT, LEFT).truth[-1])
+    assert school.step(made, LEFT).truth[-1] == drive(school, RIGHT, LEFT).truth[-1]
     with pytest.raises(ValueError, match="no simulated scene"):
         school.look_ahead(drive(school, RIGHT, world=False))
 
@@ -189,7 +189,9 @@ def test_a_plan_comes_round_by_round_and_within_limits(school):
     assert len(ends) == SHOWN_ENDS and ends[0].shape == (3, 32, 32)
     for told_K in found.action_HK.tolist():
         made = school.step(made, told_K)
-    assert torch.allclose(from_bytes(made.frames[-1]), ends[0], atol=0.05)  # what was planned is what is then driven
+    assert torch.allclose(
+        unpack_picture(made.frames[-1]), ends[0], atol=0.05
+    )  # what was planned is what is then driven
 
 
 def test_a_long_drive_takes_a_drawn_frame_as_its_new_reference_and_can_be_taken_back():
@@ -211,4 +213,4 @@ def test_a_long_drive_takes_a_drawn_frame_as_its_new_reference_and_can_be_taken_
     torch.testing.assert_close(again.carry.flow_X2HW, kept.carry.flow_X2HW, atol=1e-5, rtol=0)
     back = school.undo(school.undo(made))
     assert back.references == made.references[:3]
-    assert torch.equal(school.step(school.step(back, action), action).frames[-1], made.frames[-1])
+    assert school.step(school.step(back, action), action).frames[-1] == made.frames[-1]

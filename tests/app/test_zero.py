@@ -198,7 +198,7 @@ def queues(studio: Studio) -> dict[str, set[str]]:
 
 
 def test_nor_does_the_pages_queue(desk):
-    results = {"transfer", "play", "compare_settings", "apply_action", "capacity_sweep", "replay"}
+    results = {"transfer", "show_transfer", "play", "compare_settings", "apply_action", "capacity_sweep", "replay"}
     before = queues(desk)
     assert all(before[name] == {"model"} for name in results)
     desk.elsewhere = desk._compute_here
