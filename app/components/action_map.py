@@ -22,8 +22,8 @@ def static_paths(atlas: Atlas | None) -> list[Path]:
 
 
 def address(path: Path) -> str:
-    """Where the page finds a static file."""
-    return f"/gradio_api/file={path}"
+    """Where a static file is, from the page's root on, which a proxy may have moved (`served` in shared.js)."""
+    return f"gradio_api/file={path}"
 
 
 def build_map(atlas: Atlas, elem_id: str) -> gr.HTML:

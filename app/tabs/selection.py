@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -193,9 +192,8 @@ def refused(message: object) -> bool:
 
 
 def tell(error: Exception) -> str:
-    """The sentence for people, also shown as a toast; what only developers understand goes to the log."""
+    """The sentence for people; what only developers understand goes to the log."""
     text = str(error) if isinstance(error, ValueError) else "Something went wrong on our side; the last result is kept."
     if not isinstance(error, ValueError):
         log.error("A request failed", exc_info=error)
-    gr.Warning(html.escape(text), title="Not possible", duration=8)  # a toast is HTML, and file names come from people
     return text
