@@ -29,7 +29,7 @@ def options(about: str, steps: int) -> argparse.Namespace:
     """The command line of an experiment."""
     parser = argparse.ArgumentParser(description=about.split("\n")[0])
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--model", help="whose encoder and decoder are used (default: the shipped model)")
+    parser.add_argument("--model", required=True, help="a model of the recipe nano, whose encoder is used")
     parser.add_argument("--steps", type=int, default=steps)
     parser.add_argument("--clips", type=int, default=8, help="of a batch")
     parser.add_argument("--seed", type=int, default=0)

@@ -1,6 +1,6 @@
 """What does one model with a dial cost against a model for each setting?
 
-    python benchmarks/training/dial.py --data VIDEOS [--model NAME] [--steps 700] [--out dial.json]
+    python benchmarks/training/dial.py --data VIDEOS --model runs/nano/model [--steps 700] [--out dial.json]
 
 Trains five noisy families from nothing for the same steps on the same encoder: one with the dial, one whose dial
 stands high more often, and one each at low, middle and high strength throughout. Compares one-step errors under

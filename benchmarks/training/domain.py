@@ -1,6 +1,6 @@
 """What is in-domain video worth, without its labels? The paper's Table S3 for an arm.
 
-    python benchmarks/training/domain.py --data VIDEOS --labels ARM --val-labels ARM [--model NAME] [--out domain.json]
+    python benchmarks/training/domain.py --data VIDEOS --labels ARM --val-labels ARM --model runs/nano/model [--out domain.json]
 
 Takes a model's noisy family further for the same steps with 0, 10, 50 and 100 % of the real clips from the arm's own
 videos, then trains the same controller on each and measures its rollouts and plans. A long run: four trainings.
@@ -80,7 +80,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--labels", type=Path, required=True, help="the arm's episodes, a LeRobotDataset v3.0 folder")
     parser.add_argument("--val-labels", type=Path, required=True, help="episodes of two seconds and more to measure on")
-    parser.add_argument("--model", help="whose noisy family is taken further (default: the shipped model)")
+    parser.add_argument("--model", required=True, help="a model of the recipe nano, whose encoder is used")
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--clips", type=int, default=8, help="of a batch")
     parser.add_argument("--seed", type=int, default=0)

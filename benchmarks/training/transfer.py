@@ -1,6 +1,6 @@
 """What keeps actions precise and yet good for other scenes?
 
-    python benchmarks/training/transfer.py --data VIDEOS [--model NAME] [--steps 500] [--out t.json]
+    python benchmarks/training/transfer.py --data VIDEOS --model runs/nano/model [--steps 500] [--out t.json]
 
 Trains a noisy family from nothing in each of six ways, for the same steps on the same encoder, and compares transfers
 at full capacity on twins and on real cycles of the val split. A long run: six trainings.

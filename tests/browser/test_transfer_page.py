@@ -62,7 +62,7 @@ def test_a_result_is_on_the_page_when_it_opens(open_page):
     page = open_page()
     press(page, "End")
     assert len({picture(page, lane) for lane in LANES}) == 4
-    assert page.locator("#facts .score").count() == 3
+    assert page.locator("#facts .score").count() == 4  # with the carried share
     assert "frames at" in page.inner_text("#facts .used")
     assert page.locator("#pairs .choice[aria-pressed=true]").count() == 1
     assert not page.is_visible("#message .message")
