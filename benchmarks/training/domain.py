@@ -1,6 +1,6 @@
 """What is in-domain video worth, without its labels? The paper's Table S3 for an arm.
 
-    python benchmarks/training/domain.py --data VIDEOS --labels ARM --val-labels ARM --model runs/nano/model [--out domain.json]
+    python benchmarks/training/domain.py --data VIDEOS --labels ARM --val-labels ARM --model runs/nano/model
 
 Takes a model's noisy family further for the same steps with 0, 10, 50 and 100 % of the real clips from the arm's own
 videos, then trains the same controller on each and measures its rollouts and plans. A long run: four trainings.
