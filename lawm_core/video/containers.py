@@ -105,7 +105,7 @@ def check_header(info: VideoInfo, limits: DecodeLimits) -> None:
 def scan_time(path: str, info: VideoInfo) -> VideoInfo:
     """The info with the true length and `continuous`, from all packets where time may start again."""
     with open_container(path) as container:
-        if not time_may_restart(container) or os.path.getsize(path) > SCANNED_BYTES:
+        if os.path.getsize(path) > SCANNED_BYTES:
             return info
         stream = video_stream(container)
         usual = 1 / info.frames_per_second if info.frames_per_second else 0.04

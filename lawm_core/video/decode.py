@@ -23,6 +23,7 @@ from lawm_core.video.containers import (
     scan_time,
     seek,
     square_width,
+    time_may_restart,
     timed_frames,
     video_stream,
 )
@@ -59,7 +60,9 @@ def probe(path: str, limits: DecodeLimits) -> VideoInfo:
             check_header(replace(info, seconds=0.0), limits)
             frame = next(decoded_frames(container, stream), None)
             aspect, stream_start = stream.sample_aspect_ratio, stream.start_time
-        info = scan_time(path, info)
+            restarts = time_may_restart(container)
+        if restarts:
+            info = scan_time(path, info)
         check_header(info, limits)
     except av.FFmpegError as error:
         raise RefusedError(
