@@ -72,7 +72,10 @@ def save_model(model: LatentActionModel, folder: str | Path, half: bool = False)
         return folder
     folder.mkdir(parents=True, exist_ok=True)
     if half:
-        tensors |= {name: halved(name, tensors[name]) for name, _ in model.named_parameters()}
+        weights = {name for name, _ in model.named_parameters()}
+        # A codebook is no parameter, but as large as one; counters and statistics stay exact.
+        weights |= {name for name, tensor in tensors.items() if tensor.is_floating_point() and tensor.ndim > 1}
+        tensors |= {name: halved(name, tensors[name]) for name in weights}
     shards = split_shards(tensors)
     names = [f"model-{i + 1:02d}-of-{len(shards):02d}.safetensors" for i in range(len(shards))]
     config = json.dumps({"format": FORMAT, **dataclasses.asdict(model.config)}, indent=1) + "\n"

@@ -53,7 +53,10 @@ class ActionSampler(nn.Module):
         self.register_buffer("std_A", torch.ones(action_width))
 
     def forward(self, noised_BA: Tensor, time_B: Tensor, state_BND: Tensor, capacity_B: Tensor) -> Tensor:
-        """velocity_BA at unit size."""
+        """velocity_BA at unit size: the exact one of independent normal numbers, and what is learned beside it.
+
+        A network narrower than an action could not even pass the noised numbers on.
+        """
         condition_BC = F.silu(
             self.state(self.read(state_BND).flatten(1)) + self.capacity(capacity_B) + self.time(time_B)
         )
@@ -61,7 +64,9 @@ class ActionSampler(nn.Module):
         for layer, norm, modulation in zip(self.layers, self.norms, self.modulations, strict=True):
             shift, scale, gate = modulation(condition_BC).chunk(3, dim=-1)
             x_BC = x_BC + gate * layer(norm(x_BC) * (1 + scale) + shift)
-        return self.out(x_BC)
+        time_B1 = time_B[:, None].float()
+        normal_BA = noised_BA * (2 * time_B1 - 1) / (time_B1.square() + (1 - time_B1).square())
+        return self.out(x_BC) + normal_BA
 
     def loss(self, action_BA: Tensor, state_BND: Tensor, capacity_B: Tensor, momentum: float = 0.02) -> Tensor:
         """Mean squared error of the velocity on the straight way from noise to each action."""

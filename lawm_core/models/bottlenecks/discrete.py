@@ -59,8 +59,8 @@ class DiscreteBottleneck(nn.Module):
         return torch.ones(len(capacity_K), self.config.action_width)
 
     def first_correction(self, capacity_K: Tensor) -> Tensor:
-        """A code is never all that was read."""
-        return torch.ones_like(capacity_K)
+        """None: through straight-through gradients, what is added to a flow would run away with the codes."""
+        return torch.zeros_like(capacity_K)
 
     def choose(self, raw_BUX: Tensor, capacity_B: Tensor) -> Tensor:
         """The nearest code that may be used, code index (B, U)."""
