@@ -79,7 +79,7 @@ def driven(tmp_path_factory) -> Callable[[str], dict[str, float]]:
     """
     model, cache = load_model(), tmp_path_factory.mktemp("cache")
     labelled = {
-        robot: EpisodeWorld(build_episodes(ROBOTS / robot, cache, model.frames_per_second, model.frame_size), "val")
+        robot: EpisodeWorld(build_episodes(ROBOTS / robot, cache, model.frames_per_second, model.picture_size), "val")
         for robot in model.robots
     }
 
@@ -98,8 +98,9 @@ def test_both_robots_can_be_driven_in_every_family():
 
 @pytest.mark.parametrize("robot", ["arm", "rover"])
 @each("noisy", "sparse", "discrete")
-def test_known_actions_do_nearly_what_inferred_ones_do(driven, robot, family):
-    assert driven(family)[f"{robot}_ratio"] <= 1.25 and driven(family)[f"{robot}_still"] <= 1.1
+def test_known_actions_foretell_two_seconds(driven, robot, family):
+    """Errors under known actions, over that of repeating the frame."""
+    assert driven(family)[f"{robot}_still"] <= (0.75 if family != "discrete" else 1.15)
 
 
 @each("noisy", "sparse")
