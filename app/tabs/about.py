@@ -45,18 +45,12 @@ neighbours* stands for the lasso. In a script: **1** to **9** add a prototype, *
 ### For scripts
 
 The page answers `gradio_client` under the names `transfer`, `infer_actions`, `apply_action`, `capacity_sweep`,
-`project` and `replay`; every input has a name:
+`project` and `replay`; every input has a name. With `client = Client("...")` of this page's address:
 
-```python
-from gradio_client import Client, handle_file
-
-client = Client("THIS PAGE'S ADDRESS")
-video, latents, recipe, scores = client.predict(
-    source="sea-pan.mp4", target_video=handle_file("mine.mp4"), api_name="/transfer"
-)
-actions = client.predict(source="sea-pan.mp4", api_name="/infer_actions")
-video = client.predict(action=actions[3:9], target="dunes-pan.mp4", api_name="/apply_action")
-```
+- `client.predict(source="sea-pan.mp4", target="dunes-pan.mp4", api_name="/transfer")` returns a video, the latent
+  actions, a recipe and scores; `target_video=handle_file("mine.mp4")` takes a video of your own.
+- `client.predict(source="sea-pan.mp4", api_name="/infer_actions")` returns a list of actions.
+- `client.predict(action=actions, target="dunes-pan.mp4", api_name="/apply_action")` returns a video of them.
 
 A recipe that was downloaded here is made again, to the same bytes, by
 `python -m lawm_core replay`.

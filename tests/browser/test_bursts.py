@@ -4,7 +4,10 @@ import pytest
 from playwright.sync_api import Page
 
 pytestmark = pytest.mark.browser
-TABS = ["Transfer", "Action map", "Compose", "Capacity", "Drive and plan"]
+TABS = [
+    "Transfer",
+    *(pytest.param(tab, marks=pytest.mark.slow) for tab in ("Action map", "Compose", "Capacity", "Drive and plan")),
+]
 
 
 def clips(page: Page, side: str) -> None:
