@@ -16,7 +16,7 @@ from starlette.routing import Route
 from benchmarks.serving import served
 from tests.browser.conftest import pages
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 HOP = {"host", "connection", "transfer-encoding", "content-length", "content-encoding"}  # headers of one hop alone
 
 

@@ -108,7 +108,7 @@ def test_no_serious_barrier_in_any_view(open_page, scheme):
     assert not serious, json.dumps(serious, indent=1)
 
 
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("width", [390, pytest.param(1280, marks=pytest.mark.slow)])
 def test_every_view_fits_its_window(open_page, width):
     page = open_page(width=width)
     widths = {key: page.evaluate("document.documentElement.scrollWidth") for key in open_views(page)}
