@@ -98,7 +98,7 @@ def test_both_robots_can_be_driven_in_every_family():
 @each("noisy", "sparse", "discrete")
 def test_known_actions_foretell_two_seconds(driven, robot, family):
     """Errors under known actions, over that of repeating the frame."""
-    assert driven(family, robot)[f"{robot}_still"] <= {"noisy": 0.75, "sparse": 0.9, "discrete": 1.15}[family]
+    assert driven(family, robot)[f"{robot}_still"] <= {"noisy": 0.75, "sparse": 0.9, "discrete": 1.25}[family]
 
 
 @each("noisy", "sparse")
