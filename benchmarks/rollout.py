@@ -23,6 +23,7 @@ from benchmarks.ceiling import matrix_rate, operations, seconds, seconds_of_each
 from benchmarks.telling import tell
 from lawm_core.checkpoint import load_model
 from lawm_core.models.blocks import BlockConfig, compile_blocks
+from lawm_core.models.bottlenecks import UnconstrainedConfig, build_bottleneck
 from lawm_core.models.geometry import FrameGeometry
 from lawm_core.models.world_model import WorldModel, WorldModelConfig
 from lawm_core.runtime import PRECISIONS, autocast, cast_linear_weights, pick_device, pick_precision
@@ -39,7 +40,8 @@ def build_world_model(tokens: int, width: int, layers: int, window: int) -> Worl
         block=BlockConfig(width=width, heads=max(1, width // 64)),
         motion_depth=layers // 2, correction_depth=layers - layers // 2, window=window,
     )  # fmt: skip
-    world_model = WorldModel(config, geometry, ACTION, torch.ones(9)).eval().requires_grad_(False)
+    bottleneck = build_bottleneck(UnconstrainedConfig(action_width=ACTION))
+    world_model = WorldModel(config, geometry, bottleneck).eval().requires_grad_(False)
     for weight in world_model.parameters():
         if not weight.any():
             torch.nn.init.normal_(weight, std=0.02)
