@@ -90,7 +90,7 @@ class Controller(nn.Module):
         return self.tell(known_BUK, state_BUND, capacity_B)[0]
 
     def tell(self, known_BUK: Tensor, state_BUND: Tensor, capacity_B: Tensor) -> tuple[Tensor, Tensor | None]:
-        """action_BUA, and from a controller of places the motion it expects, flow_BUNX in state cells."""
+        """action_BUA, and from a controller of places the motion it expects, flow_BUNP in state cells."""
         clips, steps = known_BUK.shape[:2]
         told_BUW = self.embed(known_BUK / self.spread_K)
         if self.config.kind == "places":

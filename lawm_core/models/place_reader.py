@@ -58,7 +58,7 @@ class PlaceReader(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, told_BUW: Tensor, state_BUND: Tensor, capacity_B: Tensor) -> tuple[Tensor, Tensor]:
-        """action_BUA, and flow_BUNX: where each of a token's places will have come from, (right, down), as
+        """action_BUA, and flow_BUNP: where each of a token's places will have come from, (right, down), as
         `flow_reader.token_flow` orders them, in state cells.
         """
         clips, steps = told_BUW.shape[:2]
@@ -67,19 +67,19 @@ class PlaceReader(nn.Module):
         condition_X1W = (told_BUW + self.capacity(capacity_B)[:, None]).flatten(0, 1)[:, None]
         for layer in self.blocks:
             x_XNW, _ = layer(x_XNW, rotary, condition_BFC=condition_X1W)
-        flow_XNX = self.flow(x_XNW)
-        coarse_BUA = self.coarse(self.encode_flow(flow_XNX)).unflatten(0, (clips, steps))
+        flow_XNP = self.flow(x_XNW)
+        coarse_BUA = self.coarse(self.encode_flow(flow_XNP)).unflatten(0, (clips, steps))
         read_BUA = self.out(self.readout(self.norm(x_XNW)).flatten(1)).unflatten(0, (clips, steps))
         if self.correction_gain is not None:
             read_BUA = read_BUA * self.correction_gain(capacity_B)[:, None]
-        return read_BUA + coarse_BUA * self.loudness(capacity_B)[:, None], flow_XNX.unflatten(0, (clips, steps))
+        return read_BUA + coarse_BUA * self.loudness(capacity_B)[:, None], flow_XNP.unflatten(0, (clips, steps))
 
-    def encode_flow(self, flow_XNX: Tensor) -> Tensor:
+    def encode_flow(self, flow_XNP: Tensor) -> Tensor:
         """The motion of tokens as what the family's inverse dynamics reads an action from, (X, numbers)."""
         if not self.by_flow:
-            return rearrange(flow_XNX, "x n two -> x (two n)")
+            return rearrange(flow_XNP, "x n two -> x (two n)")
         side = self.places
-        flow_X2HW = rearrange(flow_XNX, "x (h w) (c i j) -> x c (h i) (w j)", h=self.grid, i=side, j=side)
+        flow_X2HW = rearrange(flow_XNP, "x (h w) (c i j) -> x c (h i) (w j)", h=self.grid, i=side, j=side)
         return action_from_flow(flow_X2HW / self.cells_across, self.waves, self.action_width)
 
     @torch.no_grad()

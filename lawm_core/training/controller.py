@@ -116,12 +116,12 @@ class ControllerObjective(Objective):
             self.model.member(name).eval()
             wanted = Wanted.of(self.model, name, state_BTND, capacity_B)
             for robot in self.config.robots:
-                told_BUA, flow_BUNX = self.controllers[f"{robot}-{name}"].tell(
+                told_BUA, flow_BUNP = self.controllers[f"{robot}-{name}"].tell(
                     labelled.action_BUK, state_BTND[:, :-1], capacity_B
                 )
                 told[f"{robot}-{name}"] = wanted.distance(told_BUA)
-                if flow_BUNX is not None:
-                    motions.append(wanted.unforeseen(flow_BUNX))
+                if flow_BUNP is not None:
+                    motions.append(wanted.unforeseen(flow_BUNP))
         losses = {"loss": torch.stack([*told.values(), *motions]).sum(), **told}
         if motions:
             losses["motion"] = torch.stack(motions).mean()
@@ -130,12 +130,12 @@ class ControllerObjective(Objective):
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a family infers from the transitions of a batch: action_BUA and flow_BUNX, and how loudly its world model
+    """What a family infers from the transitions of a batch: action_BUA and flow_BUNP, and how loudly its world model
     hears each number, gain_B1A.
     """
 
     action_BUA: Tensor
-    flow_BUNX: Tensor
+    flow_BUNP: Tensor
     gain_B1A: Tensor
 
     @classmethod
@@ -145,15 +145,15 @@ class Wanted:
         member, clips = model.member(family), len(state_BTND)
         if (flow_BU2HW := model.read_flow(state_BTND)) is None:
             pair = (state_BTND[:, :-1].flatten(0, 1), state_BTND[:, 1:].flatten(0, 1))
-            flow_XNX = member.inverse_dynamics.motion(*pair)[1]
+            flow_XNP = member.inverse_dynamics.motion(*pair)[1]
         else:
             grid, flow_X2HW = model.encoder.config.grid, flow_BU2HW.flatten(0, 1)
             across = flow_X2HW.shape[-1]
             place_X2HW = F.adaptive_avg_pool2d(flow_X2HW, token_places(member.inverse_dynamics.waves, grid) * grid)
-            flow_XNX = token_flow(place_X2HW * across, grid)
+            flow_XNP = token_flow(place_X2HW * across, grid)
         return cls(
             model.infer(state_BTND, capacity_B, family).action_BUA,
-            flow_XNX.unflatten(0, (clips, -1)),
+            flow_XNP.unflatten(0, (clips, -1)),
             member.world_model.trust(capacity_B)[:, None],
         )
 
@@ -164,7 +164,7 @@ class Wanted:
         off_BUA = (self.gain_B1A * (told_BUA.float() - self.action_BUA)).square()
         return (off_BUA / (size_B11 + 1e-8)).mean()
 
-    def unforeseen(self, flow_BUNX: Tensor) -> Tensor:
+    def unforeseen(self, flow_BUNP: Tensor) -> Tensor:
         """Of a guessed motion, squared, over that of no motion."""
-        off_BUNX = (flow_BUNX.float() - self.flow_BUNX).square()
-        return off_BUNX.mean() / (self.flow_BUNX.square().mean() + STILL)
+        off_BUNP = (flow_BUNP.float() - self.flow_BUNP).square()
+        return off_BUNP.mean() / (self.flow_BUNP.square().mean() + STILL)

@@ -86,7 +86,8 @@ LIMITS: dict[str, BottleneckConfig] = {
     "unconstrained": UnconstrainedConfig(),
 }
 
-# 16 x 16 cosines of a flow keep three quarters of what 8 x 8 lose. Most of them are small, so they bear less noise.
+# 16 x 16 cosines of a flow keep at least three quarters of what 8 x 8 lose (see the card). Most of them are small, so
+# they bear less noise.
 FLOW_WIDTH = 2 * 16**2
 FLOW_LIMITS: dict[str, BottleneckConfig] = {
     "noisy": NoisyConfig(action_width=FLOW_WIDTH, beta_low_capacity=0.5, worth=5e-2),

@@ -148,6 +148,7 @@ def needed_packets(stream, want: Want):
     tick, usual, tolerance = float(stream.time_base), 1 / rate, stamp_tolerance(want.info)
 
     def needed(packet) -> bool:
+        """Whether a wanted moment lies between a packet's time stamp and the next one; unclear ones count."""
         if packet.pts is None or not packet.duration:
             return True
         # Twice as long as it says, because some containers guess.

@@ -9,13 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from lawm_core.video.containers import open_container, packets, video_stream
-from lawm_core.video.info import Decoded, RefusedError, Want
+from lawm_core.video.info import Decoded, Want
 from lawm_core.video.timeline import frames_on_screen, sample_times, stamp_tolerance
 
-PROVEN = {  # codecs by the names of containers
-    "mov": ("h264", "hevc", "prores", "vp9"),
-    "matroska": ("h264", "hevc", "vp8", "vp9"),
-}
+PROVEN = {"mov": ("h264", "hevc"), "matroska": ("h264", "vp9")}  # codecs by the names of containers, each with a test
 LONGEST_SECONDS = 3600.0  # decord reads a whole file to index it
 
 
@@ -58,7 +55,7 @@ def decode_decord(path: str, want: Want) -> Decoded | None:
             path, ctx=decord.cpu(0), width=want.width, height=want.height, num_threads=1, fault_tol=1
         )
         stamp_F2 = reader.get_frame_timestamp(np.arange(len(reader))).astype(np.float64)
-    except Exception:  # decord raises its own errors and bare ones
+    except Exception:  # decord raises its own errors and bare ones; PyAV then reads the file
         return None
     # A negative stamp is a frame that an edit list hides: decord counts it but never decodes it, so all indices lie.
     if len(reader) < 2 or not np.isfinite(stamp_F2).all() or stamp_F2[0, 0] < 0 or (np.diff(stamp_F2[:, 0]) <= 0).any():
@@ -72,8 +69,6 @@ def decode_decord(path: str, want: Want) -> Decoded | None:
     unique_F, place_T = np.unique(frames_on_screen(stamp_F2[:, 0], time_T, tolerance), return_inverse=True)
     try:
         frame_FHWC = reader.get_batch(unique_F).asnumpy()
-    except RefusedError:
-        raise
-    except Exception:
+    except Exception:  # as above
         return None
     return Decoded(frame_THWC=frame_FHWC[place_T], orientation=want.info.orientation, file_seconds=end_seconds)

@@ -78,4 +78,5 @@ def test_maps_transfers_and_curves_work_under_a_path(browser, behind_proxy):
     page.wait_for_selector("#action-map .map[data-points]")
     page.get_by_role("tab", name="Capacity").click()
     page.wait_for_selector("#curves .js-plotly-plot, #curves svg")
+    assert page.locator("#curves .js-plotly-plot").count() and page.evaluate("Boolean(window.Plotly)")
     next(opened, None)

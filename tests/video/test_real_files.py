@@ -22,6 +22,7 @@ from tests.video.conftest import ffmpeg
 
 SIZE = 48
 RATE = 6.0
+NEAR = 3 / 255
 SECONDS = 5
 
 
@@ -68,24 +69,25 @@ def reference(path: Path) -> tuple[np.ndarray, torch.Tensor]:
     return stamp_F - stamp_F[0], square(torch.from_numpy(byte_FHWC.copy()), SIZE)
 
 
-def check(path: Path) -> None:
-    """Five starts, and the whole file, against ffmpeg's own frames."""
+def largest_difference(path: Path) -> float:
+    """The largest mean difference of a frame from ffmpeg's own, at five starts and from end to end."""
     stamp_F, true_FCHW = reference(path)
+    worst = 0.0
     for start in np.linspace(0, stamp_F[-1] - 0.6, 5).tolist():
         clip = read_clip(path, RATE, SIZE, num_frames=3, start_seconds=start, trusted=True)
         index_T = frames_on_screen(stamp_F, start + np.arange(3) / RATE, 2e-3)
-        assert (clip.frame_TCHW - true_FCHW[index_T]).abs().mean(dim=(1, 2, 3)).max() < 3 / 255, start
+        worst = max(worst, (clip.frame_TCHW - true_FCHW[index_T]).abs().mean(dim=(1, 2, 3)).max().item())
     whole_TCHW = torch.cat(list(read_frames(path, RATE, 2 * SIZE, trusted=True)))
     assert abs(len(whole_TCHW) - stamp_F[-1] * RATE) <= 2
     index_T = frames_on_screen(stamp_F, np.arange(len(whole_TCHW)) / RATE, 2e-3)
-    off = (square(whole_TCHW.permute(0, 2, 3, 1), SIZE) - true_FCHW[index_T]).abs().mean(dim=(1, 2, 3))
-    assert off.max() < 3 / 255
+    off_T = (square(whole_TCHW.permute(0, 2, 3, 1), SIZE) - true_FCHW[index_T]).abs().mean(dim=(1, 2, 3))
+    return max(worst, off_T.max().item())
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_frames_are_those_that_ffmpeg_shows(tmp_path, name):
     ffmpeg(*scene(), *KINDS[name], tmp_path / name)
-    check(tmp_path / name)
+    assert largest_difference(tmp_path / name) < NEAR
 
 
 def test_pixels_that_are_not_square_become_so(tmp_path):
@@ -105,7 +107,7 @@ def test_mirrored_display_matrices_are_honoured(tmp_path, matrix):
     a, b, c, d, x, y = (int(value * 65536) for value in matrix)
     data[offset : offset + 36] = struct.pack(">9i", a, b, 0, c, d, 0, x, y, 1 << 30)
     (tmp_path / "mirrored.mp4").write_bytes(data)
-    check(tmp_path / "mirrored.mp4")
+    assert largest_difference(tmp_path / "mirrored.mp4") < NEAR
 
 
 @pytest.mark.parametrize(("marked", "width"), [(0, 80), (1, 160)])
@@ -115,7 +117,7 @@ def test_of_two_streams_the_one_that_ffmpeg_takes_is_read(tmp_path, marked, widt
         f"-disposition:v:{marked}", "default", tmp_path / "two.mp4",
     )  # fmt: skip
     assert probe_video(tmp_path / "two.mp4").width == width
-    check(tmp_path / "two.mp4")
+    assert largest_difference(tmp_path / "two.mp4") < NEAR
 
 
 @pytest.mark.parametrize("shift", [[], ["-output_ts_offset", "90000"]])
@@ -125,7 +127,7 @@ def test_joined_transport_streams_go_on_where_time_starts_again(tmp_path, shift)
     joined = tmp_path / "joined.ts"
     joined.write_bytes((tmp_path / "a.ts").read_bytes() + (tmp_path / "b.ts").read_bytes())
     assert probe_video(joined).seconds == pytest.approx(6, abs=0.3) and not probe_video(joined).continuous
-    check(joined)
+    assert largest_difference(joined) < NEAR
 
 
 def test_sound_longer_than_the_picture_ends_with_the_picture(tmp_path):
@@ -175,7 +177,7 @@ def test_decord_is_not_asked_for_what_it_reads_wrongly(tmp_path, name, monkeypat
     ffmpeg(*scene(3), *KINDS[name], tmp_path / name)
     monkeypatch.setenv("LAWM_READER", "decord")
     monkeypatch.setattr(decode, "decode_decord", lambda *_: pytest.fail("decord was asked"))
-    check(tmp_path / name)
+    assert largest_difference(tmp_path / name) < NEAR
 
 
 def test_a_reader_that_does_not_exist_is_named(tmp_path, monkeypatch):
