@@ -50,6 +50,7 @@ class FairQueue(Queue):
     async def push(self, body, request: fastapi.Request, username: str | None) -> tuple:
         """As Gradio's; (False, why, "queue_full") where there is no room."""
         page = body.session_hash or ""
+        request.state.arrived = monotonic()  # `app.jobs` compares it with the time of a Cancel
         if len(page) > NAME_LENGTH:
             return False, NO_NAME, "error"
         self._forget_sessions()

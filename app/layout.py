@@ -12,6 +12,7 @@ from app.components.choices import gallery_style
 from app.components.message import build_message
 from app.components.tabs import build_tabs, pane
 from app.fairness import queue_fairly
+from app.jobs import Jobs
 from app.options import KEEP_SECONDS, NAME
 from app.pictures import data_uri
 from app.studio import Studio
@@ -41,7 +42,7 @@ def build_page(
     with gr.Blocks(title=NAME, analytics_enabled=False, delete_cache=(max(1, keep_seconds // 6), keep_seconds)) as page:
         copy = build_header(studio)
         message = build_message("message")
-        capacity, family, run = build_dials(studio)
+        capacity, family, run, stop = build_dials(studio)
         tabs = build_tabs("tabs")
         with pane("transfer"):
             transfer = build_transfer_tab(studio, first)
@@ -56,7 +57,10 @@ def build_page(
         with pane("about"):
             build_about_tab(studio, card)
         source, target = build_sides(studio, studio.gallery.pairs[0] if first else None)
-        selection = Selection(message=message, family=family, capacity=capacity, run=run, source=source, target=target)
+        selection = Selection(
+            jobs=Jobs(), message=message, family=family, capacity=capacity, run=run, stop=stop, source=source,
+            target=target,
+        )  # fmt: skip
 
         run_transfer = wire_transfer_tab(transfer, selection, studio)
         run.click(None, None, tabs, js="() => 'transfer'", **PRIVATE)  # where its result is

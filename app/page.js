@@ -25,6 +25,22 @@ document.addEventListener("keydown", numbers((input, event) => {
   if (input.closest("#capacity")) input.blur(); // to Gradio's slider, only leaving it is an end
 }), true);
 
+// ---- running jobs: Gradio's tracker on a job's panel is the one source of truth ---------------------------------
+
+// The job's kind, the panel that shows its progress and the button that starts it; Cancel stands beside the button.
+const JOBS = [["transfer", "lanes", "run-transfer"], ["sweep", "sweep", "run-sweep"], ["refit", "action-map", "refit"], ["plan", "plan", "run-plan"]];
+function showJobs() {
+  for (const [kind, panel, button] of JOBS) {
+    const tracker = document.querySelector(`#${panel} > [data-testid=status-tracker]:is(.full, .minimal):not(.hide)`);
+    const bar = tracker?.querySelector("[role=progressbar]"), starter = document.getElementById(button);
+    starter?.classList.toggle("running", Boolean(tracker));
+    starter?.style.setProperty("--done", `${bar?.ariaValueNow ?? 0}%`);
+    starter?.setAttribute("aria-busy", String(Boolean(tracker)));
+    document.getElementById(`cancel-${kind}`)?.classList.toggle("shown", Boolean(tracker));
+  }
+}
+new MutationObserver(showJobs).observe(document.body, { subtree: true, childList: true, attributeFilter: ["aria-valuenow", "class"] });
+
 // Who chooses a clip while the lanes are out of sight is told that something happens, and taken there.
 const chip = document.createElement("div"), way = Object.assign(document.createElement("button"), { type: "button" });
 const lanes = () => document.querySelector("#lanes");

@@ -8,8 +8,8 @@ function line(values, low, high, most) {
 
 function drawCurve(value) {
   const all = [...value.best, ...value.mean], low = Math.min(...all), high = Math.max(...all);
-  find(".plan-best").setAttribute("d", line(value.best, low, high, value.of));
-  find(".plan-mean").setAttribute("d", line(value.mean, low, high, value.of));
+  find(".plan-best").setAttribute("d", line(value.best, low, high, value.best.length));
+  find(".plan-mean").setAttribute("d", line(value.mean, low, high, value.best.length));
 }
 
 function drawSteps(value) {
@@ -27,7 +27,7 @@ function render() {
   if (!value) return;
   root.classList.toggle("planned", Boolean(value.steps.length));
   find(".plan-goal-picture").src = value.goal;
-  find(".plan-end-picture").hidden = !value.end;
+  find(".plan-end").hidden = !value.end;
   if (value.end) find(".plan-end-picture").src = value.end;
   find(".plan-said").textContent = value.said;
   root.dataset.iteration = value.best.length;
@@ -37,6 +37,11 @@ function render() {
   find(".plan-ends").replaceChildren(...value.ends.map((address, i) => Object.assign(document.createElement("img"), { src: address, alt: named(i), title: named(i) })));
 }
 
+function renderReached() {
+  find(".plan-reached").textContent = props.reached || "";
+}
+
 find(".plan-empty").textContent = props.invitation || "";
 watch("value", render);
+watch("reached", renderReached);
 render();

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import gradio as gr
@@ -13,8 +13,20 @@ from app.components.action_map import build_map, columns, layer, map_value, path
 from app.components.chosen import build_chosen, mean_value, point_value
 from app.components.lanes import build_lanes, lanes_value
 from app.components.message import message_value
+from app.jobs import Check, Jobs
 from app.studio import Studio
-from app.tabs.selection import MODEL_QUEUE, PRIVATE, Selection, chosen_piece, chosen_pieces, said, tell, whenever
+from app.tabs.selection import (
+    MODEL_QUEUE,
+    PRIVATE,
+    Selection,
+    build_cancel,
+    chosen_piece,
+    chosen_pieces,
+    said,
+    tell,
+    whenever,
+    wire_cancel,
+)
 
 SAMPLES = 200
 ANSWERS = 7  # what a choice fills
@@ -65,7 +77,7 @@ def build_map_tab(studio: Studio) -> MapParts | None:
             plot = build_map(studio.atlas, "action-map")
             with gr.Row(elem_classes="downloads"):
                 refit = gr.Button("Lay out anew at the dial's setting", size="sm", elem_id="refit")
-                stop = gr.Button("Cancel", size="sm", elem_id="cancel-refit", visible=False)
+                stop = build_cancel("refit")
         with gr.Column(scale=5, min_width=320):
             about = build_chosen(studio.atlas, "selected-action")
             lanes = build_lanes(None, "preview", "Nothing is chosen yet. Click a point of the map.")
@@ -107,15 +119,14 @@ def wire_map_tab(parts: MapParts, tabs: gr.HTML, selection: Selection, studio: S
     whenever([*moved, *selection.source.changed], draw_if_open, [tabs, *selection.request], **paths)
     parts.map.expand(name_samples(atlas), [selection.family, selection.capacity], **paths)
 
-    laid_out = parts.refit.click(
-        name_refit(atlas),
+    parts.refit.click(
+        name_refit(atlas, selection.jobs),
         [selection.family, selection.capacity],
-        [selection.message, parts.map, parts.stop],
+        [selection.message, parts.map],
         show_progress_on=parts.map,
-        trigger_mode="multiple",  # after a cancel, "once" would wait for an end that never comes
         **PRIVATE,
     )
-    parts.stop.click(lambda: gr.update(visible=False), None, parts.stop, cancels=[laid_out], queue=False, **PRIVATE)
+    wire_cancel(parts.stop, "refit", selection.jobs)
 
 
 # ---- handlers -------------------------------------------------------------------------------------------------------
@@ -238,25 +249,29 @@ def name_samples(atlas: Atlas) -> Callable:
     return draw_samples
 
 
-def name_refit(atlas: Atlas) -> Callable:
+def name_refit(atlas: Atlas, jobs: Jobs) -> Callable:
     """The handler that lays the map out anew."""
 
     def refit(
+        request: gr.Request,
         family: str,
         capacity: float,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - how Gradio finds it
-    ) -> Iterator[tuple]:
+    ) -> tuple:
         """UMAP on the actions at this setting."""
         progress(0.1, desc="Inferring the library's actions")
-        yield gr.skip(), gr.skip(), gr.update(visible=True)
+
+        def work(check: Check) -> dict:
+            atlas.actions(family, capacity)
+            check()
+            progress(0.4, desc="Computing the map")
+            return columns(atlas.refit(family, capacity))
 
         def act() -> tuple:
-            atlas.actions(family, capacity)
-            progress(0.4, desc="Laying out")
-            places = columns(atlas.refit(family, capacity))
-            note = f"Laid out by their actions at {family} {capacity:.2f}."
+            places = jobs.run("refit", request, work)
+            note = f"Computed from their actions at {family} {capacity:.2f}."
             return message_value(), layer(places=places, note=note)
 
-        yield (*guarded(act, outputs=2), gr.update(visible=False))
+        return guarded(act, outputs=2)
 
     return refit

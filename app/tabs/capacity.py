@@ -10,8 +10,19 @@ import gradio as gr
 from app.components.curves import build_curves, dial_value
 from app.components.lanes import build_lanes, lanes_value
 from app.components.message import message_value
+from app.jobs import Check, Jobs
 from app.studio import Studio
-from app.tabs.selection import PRIVATE, Selection, chosen_pieces, result_queue, said, tell
+from app.tabs.selection import (
+    PRIVATE,
+    Selection,
+    build_cancel,
+    chosen_pieces,
+    result_queue,
+    said,
+    tell,
+    whenever,
+    wire_cancel,
+)
 from app.views import Shown, View, draw_sweep
 
 ALONG, ACROSS = "capacities of the family", "families at the dial's capacity"
@@ -39,7 +50,7 @@ def build_capacity_tab(studio: Studio, curves: list[dict]) -> CapacityParts:
     with gr.Row(elem_classes="compare"):
         compare = gr.Radio([ALONG, ACROSS], value=ALONG, label="Compare", elem_id="compare", scale=4)
         run = gr.Button("Compare", elem_id="run-sweep", scale=1, min_width=140, size="sm")
-        stop = gr.Button("Cancel", elem_id="cancel-sweep", scale=1, min_width=140, size="sm", visible=False)
+        stop = build_cancel("sweep")
     lanes = build_lanes(None, "sweep", "Press Compare to see the open pair under several limits.")
     drawn = build_curves(curves, studio.model.families[0], 1.0, "curves")
     return CapacityParts(compare=compare, run=run, stop=stop, lanes=lanes, curves=drawn)
@@ -56,41 +67,50 @@ def wire_capacity_tab(parts: CapacityParts, tabs: gr.HTML, selection: Selection,
         show_progress="hidden",
         **PRIVATE,
     )
-    comparing = gr.on(
+    whenever(
         [parts.run.click, parts.compare.input, tabs.expand],
-        name_sweep(studio),
+        name_sweep(studio, selection.jobs),
         [parts.compare, *selection.request],
-        [selection.message, parts.lanes, parts.stop],
+        [selection.message, parts.lanes],
         show_progress_on=parts.lanes,
-        # After a cancel, any other mode would wait for an end that never comes.
-        **{**result_queue(studio), "trigger_mode": "multiple"},
+        **result_queue(studio),
         **PRIVATE,
     )
-    parts.stop.click(lambda: gr.update(visible=False), None, parts.stop, cancels=[comparing], queue=False, **PRIVATE)
+    wire_cancel(parts.stop, "sweep", selection.jobs)
 
 
-def name_sweep(studio: Studio) -> Callable:
+def name_sweep(studio: Studio, jobs: Jobs) -> Callable:
     """The handler that compares settings; each result is shown as it comes."""
 
     def compare_settings(
+        request: gr.Request,
         compare: str,
-        *request: object,
+        *values: object,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - how Gradio finds it
     ) -> Iterator[tuple]:
         """The open pair at five capacities, or under each family."""
-        *sides, family, capacity = request
+        *sides, family, capacity = values
         along, views = compare != ACROSS, []
         settings = [(family, c) for c in STEPS] if along else [(f, capacity) for f in studio.model.families]
-        yield gr.skip(), gr.skip(), gr.update(visible=True)
         for i, setting in enumerate(settings):
-            progress(i / len(settings), desc=said(*setting))
+            name = said(*setting)
+            progress(i / len(settings), desc=name)
+
+            def work(check: Check, i: int = i, setting: tuple = setting, name: str = name) -> View:
+                def report(fraction: float, _: str) -> None:
+                    check()
+                    progress((i + fraction) / len(settings), desc=name)
+
+                family, capacity = setting
+                pieces = chosen_pieces(studio, sides)
+                return studio.transfer(*pieces, family=family, capacity=capacity, progress=report)
+
             try:
-                views += studio.sweep(*chosen_pieces(studio, sides), [setting])
+                views.append(jobs.run("sweep", request, work))
             except Exception as error:
-                yield message_value(tell(error)), gr.skip(), gr.update(visible=False)
+                yield message_value(tell(error)), gr.skip()
                 return
-            more = gr.update(visible=i + 1 < len(settings))
-            yield message_value(), lanes_value(shown_together(views, along)), more
+            yield message_value(), lanes_value(shown_together(views, along))
 
     return compare_settings
 

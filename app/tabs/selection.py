@@ -12,6 +12,7 @@ import lawm_core as lawm
 from app.components.choices import Choice, build_choices, choice_value, chosen_key, extra_choice
 from app.components.message import message_value
 from app.gallery import GalleryPair
+from app.jobs import Jobs
 from app.pictures import data_uri
 from app.piece import FEWEST_FRAMES, FRAMES, MOST_FRAMES, Piece
 from app.studio import Studio
@@ -51,12 +52,14 @@ class Side:
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """The one selection that every tab shows."""
+    """The one selection that every tab shows. jobs: the long requests, which can be cancelled."""
 
+    jobs: Jobs
     message: gr.HTML
     family: gr.Dropdown
     capacity: gr.Slider
     run: gr.Button
+    stop: gr.Button
     source: Side
     target: Side
 
@@ -71,8 +74,8 @@ class Selection:
         return [*self.target.inputs, self.family, self.capacity]
 
 
-def build_dials(studio: Studio) -> tuple[gr.Slider, gr.Dropdown, gr.Button]:
-    """The dial, its family, and the button that runs a transfer."""
+def build_dials(studio: Studio) -> tuple[gr.Slider, gr.Dropdown, gr.Button, gr.Button]:
+    """The capacity slider, the family, and the buttons that run a transfer and cancel it."""
     families = list(studio.model.families)
     with gr.Row(elem_classes="dials"):
         capacity = gr.Slider(
@@ -84,7 +87,8 @@ def build_dials(studio: Studio) -> tuple[gr.Slider, gr.Dropdown, gr.Button]:
             interactive=len(families) > 1,
         )  # fmt: skip
         run = gr.Button("Transfer", variant="primary", elem_id="run-transfer", scale=0, min_width=150)
-    return capacity, family, run
+        stop = build_cancel("transfer")
+    return capacity, family, run, stop
 
 
 def build_sides(studio: Studio, opening: GalleryPair | None) -> tuple[Side, Side]:
@@ -140,6 +144,21 @@ def whenever(events: Sequence, handler: Callable | None, inputs: Sequence | None
     """
     heard = gr.on(events, None, js=NOTHING, queue=False, show_progress="hidden", **PRIVATE)
     return heard.then(handler, inputs, outputs, **how)
+
+
+def build_cancel(kind: str) -> gr.Button:
+    """The Cancel button of a kind of job. page.js shows it while such a job runs."""
+    return gr.Button("Cancel", size="sm", elem_id=f"cancel-{kind}", elem_classes="cancel", scale=0, min_width=90)
+
+
+def wire_cancel(button: gr.Button, kind: str, jobs: Jobs) -> None:
+    """Make the button cancel the page's job of this kind."""
+
+    def cancel(request: gr.Request) -> None:
+        """Cancel."""
+        jobs.cancel(kind, request)
+
+    button.click(cancel, None, None, queue=False, show_progress="hidden", **PRIVATE)
 
 
 # ---- what handlers share --------------------------------------------------------------------------------------------

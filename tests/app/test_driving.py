@@ -2,11 +2,13 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
+import lawm_core as lawm
 from app.cache import ByteCache
-from app.driving import MOST_STEPS, SHOWN_ENDS, DrivingSchool, Simulators
+from app.driving import MOST_STEPS, ROUNDS, SHOWN_ENDS, DrivingSchool, Goal, Simulators
 from app.pictures import pack_picture, unpack_picture
 from lawm_core.model import LatentActionModel
 from lawm_core.models.controller import ControllerConfig
@@ -59,6 +61,16 @@ def drive(school, *told, world=True):
     return made
 
 
+def truth(made):
+    """What the simulator shows, at the drawing size."""
+    return lawm.enlarge(unpack_picture(made.truth[-1])[None], 32)[0]
+
+
+def same(one, other, atol=1e-4):
+    """Whether two moments are one; encoding a picture again rounds otherwise."""
+    return torch.allclose(one.state_BND, other.state_BND, atol=atol)
+
+
 def test_only_robots_that_see_are_offered(school):
     assert school.robots == ("toy",)
 
@@ -108,9 +120,9 @@ def test_moments_are_bounded_in_bytes_and_driven_again_where_forgotten(school):
         for action in steps:
             made = school.step(made, action)
             assert school.presents.used_bytes <= most
-        assert len(school.presents) == (len(steps) if most else 0)
+        assert len(school.presents) == (len(steps) + 1 if most else 0)  # and the start
         ends.append(school._present(made))
-    assert torch.equal(ends[0].state_BND, ends[1].state_BND)
+    assert same(*ends)
     assert ends[0].past.frames == remembered.past.frames == len(steps)
 
 
@@ -161,20 +173,35 @@ def test_a_drive_ends_where_a_script_would(school):
         school.step(made, RIGHT)
 
 
-def test_looking_again_forgets_what_was_foretold(school):
+def test_a_look_replaces_the_models_prediction_and_keeps_the_drive(school):
     made = drive(school, RIGHT, RIGHT, LEFT)
     seen = school.look(made)
-    assert seen.told == () and (seen.truth[-1] == made.truth[-1])
-    fresh = school.begin(unpack_picture(seen.frames[0]), "toy", "noisy", 1.0)
-    assert torch.equal(school._present(seen).state_BND, school._present(fresh).state_BND)
-    assert school.step(seen, LEFT).truth[-1] == school.step(made, LEFT).truth[-1]
-    assert torch.equal(school._present(school.undo(school.step(seen, LEFT))).state_BND, school._present(seen).state_BND)
+    assert seen.told == made.told and seen.truth == made.truth and seen.frames[:-1] == made.frames[:-1]
+    fresh = school.begin(unpack_picture(seen.frames[-1]), "toy", "noisy", 1.0)
+    assert same(school._present(seen), school._present(fresh))
+    assert not same(school._present(seen), school._present(made))
+    assert school.look(seen) is seen  # there is nothing new to see
+    on = school.step(school.step(seen, LEFT), RIGHT)
+    assert on.truth[-2] == school.step(made, LEFT).truth[-1]
+    school.presents = ByteCache(school.presents.max_bytes)  # what is forgotten is driven again from the look
+    assert same(school._present(on), school._present(school.step(school.step(seen, LEFT), RIGHT)))
+    back = school.undo(school.undo(on))
+    assert back.looks == (3,) and same(school._present(back), school._present(seen))
+    before = school.undo(back)
+    assert before.looks == () and before.frames == made.frames[:-1]
 
 
-def test_looking_ahead_moves_nothing(school):
+def test_looking_ahead_moves_nothing_and_knows_how_far_it_is(school):
     made = drive(school, RIGHT)
-    goal_CHW = school.look_ahead(made)
-    assert goal_CHW.shape == (3, 32, 32)
+    goal = school.look_ahead(made)
+    assert goal.frame_CHW.shape == (3, 32, 32)
+    away = school.distance(made, goal)
+    x, y = goal.pose_K - (Scene.reset(world := Scene(), 3), world.step(np.array(RIGHT)), world.pose())[-1]
+    assert away.metres == pytest.approx(np.hypot(x, y)) and away.metres > 0 and away.radians is None
+    there = dataclasses.replace(goal, pose_K=goal.pose_K - np.array((x, y)), packed=pack_picture(truth(made)))
+    near = school.distance(made, there)
+    assert near.metres == 0 and near.picture < 1e-3 < 0.1 * away.picture
+    assert school.distance(drive(school, world=False), goal).metres is None
     assert school.step(made, LEFT).truth[-1] == drive(school, RIGHT, LEFT).truth[-1]
     with pytest.raises(ValueError, match="no simulated scene"):
         school.look_ahead(drive(school, RIGHT, world=False))
@@ -182,9 +209,12 @@ def test_looking_ahead_moves_nothing(school):
 
 def test_a_plan_comes_round_by_round_and_within_limits(school):
     made = drive(school, world=False)
-    rounds = list(school.plan(made, torch.rand(3, 32, 32)))
-    found, ends, iterations = rounds[-1]
-    assert len(rounds) == iterations and [len(plan.cost_I) for plan, _, _ in rounds] == list(range(1, iterations + 1))
+    goal = Goal(packed=pack_picture(torch.rand(3, 32, 32)), about="noise")
+    rounds = list(school.plan(made, goal, seconds=1e9))
+    found, ends = rounds[-1].plan, rounds[-1].ends
+    assert [len(one.plan.cost_I) for one in rounds] == list(range(1, ROUNDS + 1))
+    assert [one.seconds_left > 0 for one in rounds] == [True] * (ROUNDS - 1) + [False]
+    assert len(list(school.plan(made, goal, seconds=0))) == 1  # there is always a plan
     assert found.action_HK.shape == (8, 2) and (found.action_HK.abs() <= torch.tensor([1.0, 0.5])).all()
     assert len(ends) == SHOWN_ENDS and ends[0].shape == (3, 32, 32)
     for told_K in found.action_HK.tolist():

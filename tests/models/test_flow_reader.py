@@ -51,6 +51,13 @@ def test_a_median_filter_drops_outliers_and_keeps_edges():
     assert torch.equal(median_filter(spoiled), step)
 
 
+def test_a_median_filter_takes_the_fifth_of_nine():
+    flow_X2HW = torch.randn(3, 2, 6, 7).round(decimals=1)  # with ties
+    padded = torch.nn.functional.pad(flow_X2HW, (1,) * 4, mode="replicate")
+    near = padded.unfold(2, 3, 1).unfold(3, 3, 1).flatten(4)
+    assert torch.equal(median_filter(flow_X2HW), near.sort(dim=4).values[..., 4])
+
+
 def test_levels_go_from_two_places_a_token_side_to_one_a_cell():
     geometry = FrameGeometry(frame_size=32, patch_size=8, width=64, cells=4)
     reader = FlowReader(FlowReaderConfig(channels=8, coarse_channels=8, radius=2, fine_channels=8), geometry)
