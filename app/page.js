@@ -8,10 +8,13 @@ document.addEventListener("keyup", (event) => {
 // A number beyond its limits becomes the nearest one within, before Gradio sees it: it would refuse, and say of no field.
 // One too small may be the beginning of a larger one, so it waits for the end of typing.
 function clamp(input, low) {
-  const value = Math.max(low, Math.min(input.max === "" ? Infinity : Number(input.max), Number(input.value)));
-  const moved = input.value !== "" && value !== Number(input.value);
-  if (moved) input.value = value;
-  return moved;
+  const typed = Number(input.value), value = Math.max(low, Math.min(input.max === "" ? Infinity : Number(input.max), typed));
+  const moved = input.value !== "" && value !== typed;
+  if (!moved) return false;
+  const name = input.getAttribute("aria-label") || input.closest("label")?.querySelector("span")?.textContent.trim() || "This number";
+  notify(`${name}: ${value} is used, the ${value < typed ? "largest" : "smallest"} value possible (${input.value} was typed).`);
+  input.value = value;
+  return true;
 }
 const numbers = (act) => (event) => { if (event.target instanceof HTMLInputElement && event.target.type === "number") act(event.target, event); };
 const end = numbers((input) => {
@@ -41,24 +44,46 @@ function showJobs() {
 }
 new MutationObserver(showJobs).observe(document.body, { subtree: true, childList: true, attributeFilter: ["aria-valuenow", "class"] });
 
-// Who chooses a clip while the lanes are out of sight is told that something happens, and taken there.
-const chip = document.createElement("div"), way = Object.assign(document.createElement("button"), { type: "button" });
-const lanes = () => document.querySelector("#lanes");
-const inSight = () => { const box = lanes().getBoundingClientRect(); return box.bottom > 120 && box.top < innerHeight - 120; };
-const tellWay = (text, ready) => { way.textContent = text; way.disabled = !ready; chip.classList.toggle("shown", Boolean(text)); };
+// ---- notices at the lower edge: short news, with a button where there is somewhere to go ---------------------------
+
+const chip = document.createElement("div"), notice = Object.assign(document.createElement("button"), { type: "button" });
+const NOTICE = 6000; // milliseconds
+let follow = null, ends = 0;
 chip.className = "chip";
 chip.setAttribute("aria-live", "polite");
-chip.append(way);
+chip.append(notice);
 document.body.append(chip);
-document.addEventListener("wished", () => { if (lanes()?.offsetParent && !inSight()) tellWay("Working…", false); });
-document.addEventListener("answered", () => requestAnimationFrame(() => {
-  if (!chip.classList.contains("shown")) return;
-  const refused = document.querySelector("#message .message.shown");
-  refused || inSight() ? tellWay("") : tellWay("See the result ↑", true);
+
+// A notice with an empty text goes; `act` is what a click on it does; one that lasts stays until it is replaced.
+function notify(text, act = null, lasts = false) {
+  notice.textContent = text;
+  notice.disabled = !act;
+  follow = act;
+  chip.classList.toggle("shown", Boolean(text));
+  clearTimeout(ends);
+  if (text && !lasts) ends = setTimeout(() => notify(""), NOTICE);
+}
+notice.addEventListener("click", () => { const act = follow; notify(""); act?.(); });
+
+const refused = () => document.querySelector("#message .message.shown");
+document.addEventListener("added", () => requestAnimationFrame(() => {
+  if (!refused()) notify("Added to the script. Open Compose →", () => document.querySelector("#tab-compose").click());
 }));
-document.addEventListener("scroll", () => { if (chip.classList.contains("shown") && (!lanes()?.offsetParent || inSight())) tellWay(""); }, { passive: true });
-way.addEventListener("click", () => {
+
+// Who chooses a clip while the panels are out of sight is told that something happens, and taken there.
+const lanes = () => document.querySelector("#lanes");
+const inSight = () => { const box = lanes().getBoundingClientRect(); return box.bottom > 120 && box.top < innerHeight - 120; };
+let onItsWay = false; // whether the notice is about a result
+function showResult() {
   const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
   lanes().scrollIntoView({ block: "center", behavior: calm ? "auto" : "smooth" });
-  tellWay("");
-});
+}
+function tellResult(text, act) {
+  onItsWay = Boolean(text);
+  notify(text, act, true);
+}
+document.addEventListener("wished", () => { if (lanes()?.offsetParent && !inSight()) tellResult("Working…"); });
+document.addEventListener("answered", () => requestAnimationFrame(() => {
+  if (onItsWay) refused() || inSight() ? tellResult("") : tellResult("See the result ↑", showResult);
+}));
+document.addEventListener("scroll", () => { if (onItsWay && (!lanes()?.offsetParent || inSight())) tellResult(""); }, { passive: true });

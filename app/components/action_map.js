@@ -2,14 +2,17 @@ const root = element.querySelector(".map");
 const find = (selector) => root.querySelector(selector);
 const plot = find(".map-plot"), hover = find(".map-hover"), atlas = props.atlas;
 const count = atlas.clip.length;
-// Okabe and Ito's eight: told apart by every eye.
+// Okabe and Ito (2008): eight colours that are distinct to colour-blind readers too.
 const HUES = ["#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#888888"];
+const VIRIDIS = ["#440154", "#3b528b", "#21918c", "#5ec962", "#fde725"], CIVIDIS = ["#00204d", "#414d6b", "#7b7a77", "#b9ac70", "#ffea46"];
+const COMPASS = ["#0072B2", "#009E73", "#E69F00", "#CC79A7", "#0072B2"]; // left, up, right, down, left
+// scale: colours from the lowest value to the highest; ends: what the legend says at both ends of them, or along them.
 const COLOURS = {
-  speed: { name: "How much moves", scale: "Viridis", of: (p) => Math.sqrt(atlas.speed[p]), legend: "dark: little moves, bright: much" },
-  heading: { name: "Where to", scale: "HSV", of: (p) => atlas.heading[p], range: [-Math.PI, Math.PI], legend: "hue: the direction in which the picture moves" },
-  clip: { name: "Clip", of: (p) => HUES[atlas.clip[p] % HUES.length], legend: "a colour for each clip, eight in turn" },
-  time: { name: "Moment in the clip", scale: "Cividis", of: (p) => atlas.frame[p] / atlas.clips[atlas.clip[p]].frames, legend: "dark: early, bright: late" },
-  size: { name: "Length of the action", scale: "Viridis", of: (p) => atlas.size[p], legend: "dark: short, bright: long" },
+  speed: { name: "Amount of motion", scale: VIRIDIS, of: (p) => Math.sqrt(atlas.speed[p]), ends: ["little motion", "much motion"] },
+  heading: { name: "Direction of motion", scale: COMPASS, of: (p) => atlas.heading[p], range: [-Math.PI, Math.PI], ends: ["left", "up", "right", "down", "left"] },
+  clip: { name: "Clip", of: (p) => HUES[atlas.clip[p] % HUES.length], ends: ["one colour per clip; eight colours repeat"] },
+  time: { name: "Time in the clip", scale: CIVIDIS, of: (p) => atlas.frame[p] / atlas.clips[atlas.clip[p]].frames, ends: ["start of the clip", "end of the clip"] },
+  size: { name: "Norm of the action", scale: VIRIDIS, of: (p) => atlas.size[p], ends: ["small", "large"] },
 };
 let drawn = false, wired = false;
 
@@ -34,7 +37,7 @@ function traces() {
   const at = layout(), points = shownPoints(), colour = COLOURS[find(".map-colour").value];
   const small = points.length > 4000;
   const marker = { size: small ? 4 : 8, opacity: small ? 0.6 : 0.85, color: points.map(colour.of) };
-  if (colour.scale) Object.assign(marker, { colorscale: colour.scale, showscale: false });
+  if (colour.scale) Object.assign(marker, { colorscale: colour.scale.map((hue, i) => [i / (colour.scale.length - 1), hue]), showscale: false });
   if (colour.range) Object.assign(marker, { cmin: colour.range[0], cmax: colour.range[1] });
   const out = [{
     type: "scattergl", mode: "markers", x: points.map((p) => at.x[p]), y: points.map((p) => at.y[p]), customdata: points,
@@ -48,8 +51,11 @@ function traces() {
   }
   if (find(".map-paths").checked) {
     for (const path of props.paths || []) {
+      // In WebGL as the points are, or they would be drawn below them; a line in the card's colour sets them off.
       const line = path[find(".map-layout").value], colour = css(path.role === "source" ? "--accent" : "--warn");
-      out.push({ type: "scatter", mode: "lines+markers", x: line.x, y: line.y, hoverinfo: "skip", line: { color: colour, width: 2.5, shape: "spline" }, marker: { size: 9, color: colour, line: { width: 1.5, color: css("--card") } } });
+      const trace = { type: "scattergl", x: line.x, y: line.y, hoverinfo: "skip" };
+      out.push({ ...trace, mode: "lines", line: { color: css("--card"), width: 7 } });
+      out.push({ ...trace, mode: "lines+markers", name: path.role, line: { color: colour, width: 3 }, marker: { size: 11, color: colour, line: { width: 2, color: css("--card") } } });
     }
   }
   const selected = value().selected;
@@ -59,7 +65,7 @@ function traces() {
 
 function ring(points, at, size, width) {
   return {
-    type: points.length > 500 ? "scattergl" : "scatter", mode: "markers", x: points.map((p) => at.x[p]), y: points.map((p) => at.y[p]), hoverinfo: "skip",
+    type: "scattergl", mode: "markers", x: points.map((p) => at.x[p]), y: points.map((p) => at.y[p]), hoverinfo: "skip",
     marker: { size, color: "rgba(0,0,0,0)", line: { width, color: css("--accent") } },
   };
 }
@@ -78,16 +84,26 @@ async function draw() {
     uirevision: find(".map-layout").value + shownClip() + Boolean(props.places), xaxis: { visible: false, range: range(at.x) }, yaxis: { visible: false, range: range(at.y), scaleanchor: "x" },
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
   };
-  const buttons = ["toImage", "select2d", "autoScale2d", "hoverClosestCartesian", "hoverCompareCartesian", "toggleSpikelines", "sendDataToCloud"];
+  // What the mouse does is chosen above the map; two places for it would disagree.
+  const buttons = ["toImage", "select2d", "lasso2d", "pan2d", "zoom2d", "autoScale2d", "hoverClosestCartesian", "hoverCompareCartesian", "toggleSpikelines", "sendDataToCloud"];
   const config = { responsive: true, displaylogo: false, showSendToCloud: false, scrollZoom: false, modeBarButtonsToRemove: buttons };
   await Plotly.react(plot, traces(), picture, config);
   find(".map-wait").hidden = true;
   const near = find(".map-paths").checked || find(".map-sampled").checked;
   const approximate = near ? " Source, target and samples are placed between their nearest points: approximate." : "";
-  find(".map-legend").textContent = `${COLOURS[find(".map-colour").value].legend}. ${props.note || atlas.note}${approximate}`;
+  drawLegend();
+  find(".map-note").textContent = `${props.note || atlas.note}${approximate}`;
   root.dataset.points = shownPoints().length;
   drawn = true;
   if (!wired) wire();
+}
+
+function drawLegend() {
+  const { name, scale, ends } = COLOURS[find(".map-colour").value], bar = find(".map-scale");
+  find(".map-legend b").textContent = name;
+  bar.hidden = !scale;
+  if (scale) bar.style.background = `linear-gradient(to right, ${scale.join(", ")})`;
+  find(".map-ends").replaceChildren(...ends.map((text) => Object.assign(document.createElement("span"), { textContent: text })));
 }
 
 function wire() {
@@ -116,9 +132,10 @@ function showHover(point, mouse) {
   hover.hidden = false;
   hover.dataset.point = point;
   const stage = find(".map-stage").getBoundingClientRect();
-  const x = mouse.clientX - stage.left, y = mouse.clientY - stage.top;
-  hover.style.left = `${Math.min(Math.max(0, x + 16), stage.width - hover.offsetWidth)}px`;
-  hover.style.top = `${y > stage.height / 2 ? y - hover.offsetHeight - 14 : y + 18}px`;
+  // In the corner that is farthest from the pointer: beside it, the card would cover the neighbours.
+  const right = mouse.clientX - stage.left > stage.width / 2, low = mouse.clientY - stage.top > plot.offsetHeight / 2;
+  hover.style.left = right ? "8px" : `${stage.width - hover.offsetWidth - 8}px`;
+  hover.style.top = low ? "8px" : `${plot.offsetHeight - hover.offsetHeight - 8}px`;
 }
 
 // ---- choosing ---------------------------------------------------------------------------------------------------
@@ -162,7 +179,7 @@ for (const [key, colour] of Object.entries(COLOURS)) option(find(".map-colour"),
 option(find(".map-clip"), -1, "all");
 atlas.clips.forEach((clip, i) => option(find(".map-clip"), i, clip.name));
 find(".map-point").max = count - 1;
-find(".map-legend").textContent = atlas.note;
+find(".map-note").textContent = atlas.note;
 watch(["paths", "sampled", "places"], draw);
 watch("value", () => {
   if (Number.isInteger(value().selected)) find(".map-point").value = value().selected;

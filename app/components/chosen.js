@@ -6,8 +6,8 @@ const tile = (thumb, pixels, node = document.createElement("i")) => cutTile(node
 function render() {
   const value = props.value || {};
   root.classList.toggle("empty", !value.name);
-  find("b").textContent = value.name || "Nothing chosen yet";
-  find(".words").textContent = value.words || "Point at the map to see what happened there; click to let it happen to your target.";
+  find("b").textContent = value.name || "No action chosen";
+  find(".words").textContent = value.words || "Hover to preview. Click a point to apply it to your target.";
   find(".setting").textContent = value.setting || "";
   const pair = find(".pair");
   pair.hidden = !Number.isInteger(value.thumb);

@@ -125,13 +125,16 @@ find(".script-undo").addEventListener("click", () => travel(-1));
 find(".script-redo").addEventListener("click", () => travel(1));
 find(".script-rest").addEventListener("click", () => edit((steps) => { steps.push({ terms: [], repeat: 1 }); row = steps.length - 1; }));
 find(".script-clear").addEventListener("click", () => edit((steps) => { steps.length = 0; }));
-root.addEventListener("keydown", (event) => {
+// Number keys work wherever the focus is while the editor is on screen, but in fields; what deletes needs the focus.
+document.addEventListener("keydown", (event) => {
+  if (!root.isConnected || !root.offsetParent || event.target.closest("input, select, textarea, [contenteditable]")) return;
+  const here = root.contains(event.target) || event.target === document.body;
   const command = event.ctrlKey || event.metaKey;
-  if (command && event.key.toLowerCase() === "z") travel(event.shiftKey ? 1 : -1);
-  else if (command && event.key.toLowerCase() === "y") travel(1);
+  if (here && command && event.key.toLowerCase() === "z") travel(event.shiftKey ? 1 : -1);
+  else if (here && command && event.key.toLowerCase() === "y") travel(1);
   else if (command || event.altKey) return;
   else if (event.key >= "1" && event.key <= String(Math.min(9, props.prototypes.length))) trigger("select", { prototype: Number(event.key) - 1 });
-  else if (event.key === "Delete" && now().steps.length) edit((steps) => { steps.splice(row, 1); });
+  else if (here && event.key === "Delete" && now().steps.length) edit((steps) => { steps.splice(row, 1); });
   else return;
   event.preventDefault();
 });

@@ -29,11 +29,11 @@ from app.tabs.selection import (
 )
 
 SAMPLES = 200
-ANSWERS = 7  # what a choice fills
+ANSWERS = 6  # what a choice fills
 NO_MAP = "This copy has no library for its model. Build one: `python -m lawm_core library FOLDER --out assets/library`."
 LEAD = (
-    "Every point is what happened between two frames of a clip; points that lie close do alike. **Point** at one to "
-    "see its frames, **click** it to let it happen to your target, **lasso** many to get what they have in common."
+    "Each point is the latent action between two frames of a clip; nearby points are similar actions. **Hover** to see "
+    "its frames, **click** to apply it to your target, **select an area** to apply the mean of many."
 )
 
 
@@ -54,7 +54,6 @@ class MapParts:
     map: gr.HTML
     about: gr.HTML
     lanes: gr.HTML
-    apply: gr.Button
     add: gr.Button
     refit: gr.Button
     stop: gr.Button
@@ -63,7 +62,7 @@ class MapParts:
     @property
     def answer(self) -> list:
         """What a choice fills, the message aside."""
-        return [self.map, self.about, self.lanes, self.chosen, self.apply, self.add]
+        return [self.map, self.about, self.lanes, self.chosen, self.add]
 
 
 def build_map_tab(studio: Studio) -> MapParts | None:
@@ -76,16 +75,15 @@ def build_map_tab(studio: Studio) -> MapParts | None:
         with gr.Column(scale=6, min_width=340):
             plot = build_map(studio.atlas, "action-map")
             with gr.Row(elem_classes="downloads"):
-                refit = gr.Button("Lay out anew at the dial's setting", size="sm", elem_id="refit")
+                refit = gr.Button("Recompute the map at this capacity", size="sm", elem_id="refit")
                 stop = build_cancel("refit")
         with gr.Column(scale=5, min_width=320):
             about = build_chosen(studio.atlas, "selected-action")
-            lanes = build_lanes(None, "preview", "Nothing is chosen yet. Click a point of the map.")
+            lanes = build_lanes(None, "preview", "No action chosen yet. Click a point of the map.")
             with gr.Row(elem_classes="downloads"):
-                apply = gr.Button("Apply to the target", size="sm", elem_id="apply-action", interactive=False)
                 add = gr.Button("Add to the script", size="sm", elem_id="add-action", interactive=False)
     chosen = gr.State(None)
-    return MapParts(map=plot, about=about, lanes=lanes, apply=apply, add=add, refit=refit, stop=stop, chosen=chosen)
+    return MapParts(map=plot, about=about, lanes=lanes, add=add, refit=refit, stop=stop, chosen=chosen)
 
 
 # ---- wiring ---------------------------------------------------------------------------------------------------------
@@ -105,8 +103,13 @@ def wire_map_tab(parts: MapParts, tabs: gr.HTML, selection: Selection, studio: S
     parts.map.select(choices.choose, inputs, **running)
     parts.map.input(choices.gather, inputs, **running)
     parts.about.select(choices.choose_near, inputs, **running)
-    parts.apply.click(again, inputs, **running)
-    moved = [*selection.target.changed, selection.capacity.release, selection.family.input, tabs.apply]
+    moved = [
+        *selection.target.changed,
+        selection.target.video.change,
+        selection.capacity.release,
+        selection.family.input,
+        tabs.apply,
+    ]
     whenever(moved, again_if_open, [tabs, *inputs], **running)
 
     paths = {"outputs": [selection.message, parts.map], "show_progress": "hidden", **MODEL_QUEUE, **PRIVATE}
@@ -116,7 +119,12 @@ def wire_map_tab(parts: MapParts, tabs: gr.HTML, selection: Selection, studio: S
         """The same for the open clips' paths."""
         return draw_paths(*values) if tab == "action-map" else (gr.skip(), gr.skip())
 
-    whenever([*moved, *selection.source.changed], draw_if_open, [tabs, *selection.request], **paths)
+    whenever(
+        [*moved, *selection.source.changed, selection.source.video.change],
+        draw_if_open,
+        [tabs, *selection.request],
+        **paths,
+    )
     parts.map.expand(name_samples(atlas), [selection.family, selection.capacity], **paths)
 
     parts.refit.click(
@@ -190,8 +198,7 @@ class MapChoices:
             other_name=self.atlas.name(other),
         )
         chosen = ChosenAction(name=name, action_A=action_A, family=family, capacity=capacity)
-        ready = gr.update(interactive=True)
-        return message_value(), shown_map, about, lanes_value(shown), chosen, ready, ready
+        return message_value(), shown_map, about, lanes_value(shown), chosen, gr.update(interactive=True)
 
 
 def guarded(act: Callable[[], tuple], outputs: int = ANSWERS) -> tuple:

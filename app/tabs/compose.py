@@ -21,6 +21,7 @@ LEAD = (
     "you chose on the **map**, or all that the **source** does; then turn it round, scale it, repeat it, blend it."
 )
 MOST_SCRIPT_BYTES = 2**20
+ADDED = "() => { document.dispatchEvent(new CustomEvent('added')); }"  # page.js says so: the script is on another tab
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +93,9 @@ def wire_compose_tab(
         parts.load.upload(name_load(studio), parts.load, **adding),
     ]
     if on_map is not None:
-        additions.append(on_map.add.click(name_add_chosen(), [parts.script, on_map.chosen], **adding))
+        added = on_map.add.click(name_add_chosen(), [parts.script, on_map.chosen], **adding)
+        added.then(None, js=ADDED, **PRIVATE)
+        additions.append(added)
     for added in additions:
         added.then(go_on, **{**playing, "inputs": [selection.message, *playing["inputs"]]})
 

@@ -49,6 +49,33 @@ def names(page: Page) -> list[str]:
     return page.locator("#script .script-name").all_inner_texts()
 
 
+def test_number_keys_work_without_a_click_on_the_editor_but_not_while_somebody_types(page):
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("3")
+    wait_for_steps(page, 1)
+    page.locator("#tab-compose").focus()
+    page.keyboard.press("1")
+    wait_for_steps(page, 2)
+    page.focus("#target-start input")
+    page.keyboard.press("2")
+    page.locator("#tab-compose").focus()
+    page.keyboard.press("Delete")  # what takes something away needs the focus
+    page.wait_for_timeout(500)
+    assert steps(page) == 2
+
+
+def test_what_the_map_adds_is_announced_with_a_way_to_the_script(page):
+    page.get_by_role("tab", name="Action map").click()
+    page.wait_for_function("(document.querySelector('#action-map .map')?.dataset.points ?? 0) > 100")
+    page.fill("#action-map .map-point", "12")
+    page.press("#action-map .map-point", "Enter")
+    page.click("#add-action")
+    notice = page.get_by_role("button", name="Added to the script. Open Compose")
+    notice.click()
+    page.wait_for_selector("#pane-compose.shown")
+    assert steps(page) == 1
+
+
 def test_number_keys_add_prototypes_and_the_target_follows_them(page):
     assert page.locator("#script .prototype").count() == 9
     press(page, "2")

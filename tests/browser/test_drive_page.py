@@ -115,20 +115,33 @@ def test_a_held_key_goes_on_until_it_is_let_go(open_drive):
     wait_for_steps(page, stood + 1)
 
 
+def plan(page) -> None:
+    """A short search, to its end."""
+    page.fill("#plan-seconds input[type=number]", "2")
+    page.press("#plan-seconds input[type=number]", "Tab")
+    page.click("#run-plan")
+    expect(page.locator("#plan .plan-said")).to_contain_text("Search finished")
+
+
 def test_a_plan_to_a_goal_and_doing_it(open_drive):
     page = open_drive("arm")
     expect(page.locator("#run-plan")).to_be_disabled()
     page.click("#take-goal")
     expect(page.locator("#plan .plan-goal-picture")).to_have_attribute("src", re.compile("^data:image"))
     assert min(spread(page, "#plan .plan-goal-picture")) > 10
-    page.click("#run-plan")
-    page.wait_for_selector('#plan .plan[data-iteration="6"]')
-    expect(page.locator("#plan .plan-said")).to_contain_text("6 of 6 iterations")
+    expect(page.locator("#plan .plan-said")).to_contain_text(re.compile(r"\d\.\d\d m from here"))
+    expect(page.locator("#plan .plan-end")).to_be_hidden()  # no picture where there is no plan yet
+    plan(page)
     assert page.locator("#plan .plan-ends img").count() == 5 and page.locator("#plan .plan-steps tr").count() == 4
     assert min(spread(page, "#plan .plan-ends img")) > 10
     expect(page.locator("#do-plan")).to_be_enabled()
     page.click("#do-plan")
     wait_for_steps(page, 3)
+    reached = page.locator("#plan .plan-reached")
+    expect(reached).to_contain_text(re.compile(r"came to \d\.\d\d m from the goal \(\d\.\d\d m at the start\)"))
+    page.click("#take-goal")  # what belongs to the old goal goes with it
+    expect(reached).to_have_text("")
+    expect(page.locator("#plan .plan-end")).to_be_hidden()
 
 
 def test_a_picture_of_ones_own_is_a_goal(open_drive, tmp_path):
@@ -149,12 +162,17 @@ def test_a_plan_can_be_cancelled_and_the_page_goes_on(open_drive):
     page = open_drive("rover")
     page.click("#take-goal")
     expect(page.locator("#run-plan")).to_be_enabled()
-    page.click("#run-plan")
-    page.click("#cancel-plan")
-    expect(page.locator("#cancel-plan")).to_be_hidden()
     drive(page, "ArrowUp", 1)
     page.click("#run-plan")
-    page.wait_for_selector('#plan .plan[data-iteration="4"]')
+    tracker = page.locator("#plan [role=progressbar]")
+    expect(tracker).to_have_attribute("aria-label", re.compile(r"Round 1, about \d+ s left"))  # before any round ended
+    page.click("#cancel-plan")
+    expect(page.locator("#cancel-plan")).to_be_hidden()
+    expect(page.locator("#message")).to_contain_text("Cancelled")
+    drive(page, "ArrowUp", 1)
+    assert steps(page) == 2  # planning takes nothing away from the drive
+    plan(page)
+    assert steps(page) == 2
 
 
 def test_a_drive_opens_as_a_script(open_drive):

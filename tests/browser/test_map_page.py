@@ -15,6 +15,7 @@ PLACE = """
 }
 """
 TRACES = "document.querySelector('#action-map .map-plot').data.length"
+WITH_PATHS = 5  # the points, and for either clip its path and what sets that off from them
 
 
 def open_map(page: Page) -> None:
@@ -48,7 +49,7 @@ def page(open_page) -> Page:
 
 
 def test_pointing_shows_the_pair_without_asking_the_server(page):
-    page.wait_for_function(f"{TRACES} === 3")  # the open clips' paths are asked for when the map opens
+    page.wait_for_function(f"{TRACES} === {WITH_PATHS}")  # the open clips' paths are asked for when the map opens
     asked = []
     page.on("request", lambda request: asked.append(request.url) if "sprite" not in request.url else None)
     x, y = page.evaluate(PLACE, 40)
@@ -57,6 +58,8 @@ def test_pointing_shows_the_pair_without_asking_the_server(page):
     page.wait_for_selector("#action-map .map-hover:not([hidden])")
     assert page.inner_text("#action-map .map-hover b") and page.inner_text("#action-map .map-hover .words")
     assert page.locator("#action-map .map-hover i").count() == 2 and not asked
+    card = page.locator("#action-map .map-hover").bounding_box()  # far from the pointer: it covers no neighbour
+    assert not (card["x"] - 40 < x < card["x"] + card["width"] + 40 and card["y"] - 40 < y < card["y"] + card["height"])
 
 
 def test_a_click_lets_the_action_happen_to_the_target(page):
@@ -140,15 +143,18 @@ def test_points_keep_their_numbers_through_every_filter_and_layout(page):
     page.select_option("#action-map .map-layout", "pca")
     page.wait_for_function("document.querySelector('#action-map .map').dataset.points > 100")
     assert page.evaluate(PLACE, 40) != before
-    for colour in ("heading", "clip", "time", "size", "speed"):
+    for colour, said in (("heading", "right"), ("clip", "one colour per clip"), ("speed", "much motion")):
         page.select_option("#action-map .map-colour", colour)
-    assert "bright: much" in page.inner_text("#action-map .map-legend")
+        expect(page.locator("#action-map .map-legend")).to_contain_text(said)
+        assert page.locator("#action-map .map-scale").is_visible() == (colour != "clip")
 
 
 def test_layers_open_clips_and_samples(page):
-    page.wait_for_function(f"{TRACES} === 3")
-    clips = page.evaluate("document.querySelector('#action-map .map-plot').data.slice(1).map((t) => t.x.length)")
-    assert clips == [15, 15], "a path a clip, a place a transition"
+    page.wait_for_function(f"{TRACES} === {WITH_PATHS}")
+    told = "document.querySelector('#action-map .map-plot').data.map((t) => [t.type, t.name, t.x.length])"
+    traces = page.evaluate(told)
+    assert [t[1:] for t in traces if t[1]] == [["source", 15], ["target", 15]], "a path a clip, a place a transition"
+    assert {kind for kind, *_ in traces} == {"scattergl"}  # of another kind, they would lie below the points
     page.uncheck("#action-map .map-paths")
     page.wait_for_function(f"{TRACES} === 1")
     page.check("#action-map .map-sampled")
@@ -166,5 +172,5 @@ def test_the_map_is_laid_out_anew_and_can_be_cancelled(page):
     page.focus("#capacity input[type=range]")
     page.keyboard.press("Home")
     page.click("#refit")
-    page.wait_for_function("document.querySelector('#action-map .map-legend').textContent.includes('Laid out by')")
+    page.wait_for_function("document.querySelector('#action-map .map-note').textContent.includes('Computed from')")
     assert page.evaluate(PLACE, 40) != before

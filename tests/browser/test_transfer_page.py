@@ -129,6 +129,7 @@ def test_a_number_beyond_its_limits_becomes_the_nearest_within(open_page):
     for typed, key, kept in (("1", "Tab", "2"), ("500", "Enter", "32")):
         frames.fill(typed)
         frames.press(key)
+        expect(page.locator(".chip")).to_contain_text(f"{kept} is used")
         wait_for_new_result(page, old)
         assert frames.input_value() == kept
         old = result_key(page)
@@ -140,6 +141,26 @@ def test_a_number_beyond_its_limits_becomes_the_nearest_within(open_page):
         assert said in page.inner_text("#facts .used")
         old = result_key(page)
     assert page.locator(".toast-body").all_inner_texts() == []
+
+
+def test_a_run_is_seen_beside_its_button_and_on_the_panels_and_can_be_cancelled(open_page):
+    page = open_page(width=1440)
+    old, cancel = result_key(page), page.locator("#cancel-transfer")
+    expect(cancel).to_be_hidden()
+    page.fill("#source-start input", "0.3")  # what nothing has kept yet
+    page.evaluate("scrollTo(0, 0)")
+    page.click("#run-transfer")
+    expect(cancel).to_be_in_viewport()
+    expect(page.locator("#run-transfer")).to_have_attribute("aria-busy", "true")
+    expect(page.locator("#lanes [role=progressbar]")).to_be_visible()
+    cancel.click()
+    expect(cancel).to_be_hidden()
+    expect(page.locator("#message")).to_contain_text("Cancelled. The previous result stays.")
+    assert result_key(page) == old
+    page.click("#run-transfer")
+    wait_for_new_result(page, old)
+    expect(cancel).to_be_hidden()
+    assert not page.is_visible("#message .message")
 
 
 @pytest.mark.parametrize("width", [390, 1280])

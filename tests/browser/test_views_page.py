@@ -46,6 +46,29 @@ def test_a_comparison_can_be_cancelled_and_asked_for_again(open_page):
     page.wait_for_function("old => document.querySelector('#lanes .lanes').dataset.result !== old", arg=old)
 
 
+def test_compare_pressed_while_a_comparison_runs_ends_with_all_of_them(open_page):
+    page = open_page()
+    page.fill("#source-start input", "0.5")
+    page.get_by_role("tab", name="Capacity").click()  # which starts one
+    page.wait_for_selector("#cancel-sweep.shown")
+    for _ in range(2):
+        page.click("#run-sweep")
+    page.wait_for_selector("#cancel-sweep", state="hidden")
+    page.wait_for_function("document.querySelectorAll('#sweep figure').length === 6")
+    assert not page.is_visible("#message .message")
+
+
+def test_on_a_phone_the_tabs_are_in_sight_and_the_header_is_low(open_page):
+    page = open_page(width=390, height=844)
+    for key in VIEWS:
+        box = page.locator(f"#tab-{key}").bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= 390 and box["y"] + box["height"] < 844 / 2, key
+    page.click("#tab-capacity")
+    page.wait_for_selector("#curves .curves-table")
+    table = page.locator("#curves .curves-table")  # what does not fit can be scrolled to
+    assert table.evaluate("t => t.scrollWidth <= t.clientWidth || getComputedStyle(t).overflowX === 'auto'")
+
+
 def test_a_link_brings_the_view_back(open_page, address):
     page = open_page()
     page.get_by_role("tab", name="Action map").click()
