@@ -481,7 +481,8 @@ def open_model_and_clips(
 
 def open_clip(path: Path, start_seconds: float, options: argparse.Namespace, config: ModelConfig) -> Clip:
     """A video at a model's rate and size."""
-    from lawm_core.video.files import IN_BULK, read_clip
+    from lawm_core.video.files import read_clip
+    from lawm_core.video.info import DecodeLimits
 
     return read_clip(
         path,
@@ -489,6 +490,6 @@ def open_clip(path: Path, start_seconds: float, options: argparse.Namespace, con
         size=config.picture_size,
         num_frames=options.frames,
         start_seconds=start_seconds,
-        limits=IN_BULK,
+        limits=DecodeLimits.unattended(),
         trusted=options.trusted,
     )

@@ -1,10 +1,11 @@
 """Does the page stay as it was, however long it is used?
 
-    python benchmarks/trust/soak.py [--requests 500] [--warm-up 150] [--keep 60] [--out soak.json]
+    python benchmarks/trust/soak.py [--requests 1000] [--warm-up 250] [--keep 60] [--only KIND,...] [--out soak.json]
 
-Starts the app and sends a mixture of everything: transfers, uploads good and broken, numbers for scripts, drives, the
-map, and what no page would send; visitors come and go. After a warm-up, in which caches fill, the server's memory may
-hardly grow. In the end no decoder may be left, and after the time that files are kept, no file of a visitor either.
+Starts the app and sends a mixture of everything: transfers, comparisons, the map, scripts, drives and plans as the
+page's tabs send them, the endpoints for scripts, uploads good, broken and large, and what no page would send; visitors
+come and go. After a warm-up, in which caches fill, the server's memory may hardly grow. In the end no decoder may be
+left, and after the time that files are kept, no file of a visitor either.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import random
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -23,11 +25,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
+from imageio_ffmpeg import get_ffmpeg_exe
+
 from benchmarks.serving import Server, served
 from benchmarks.telling import tell
 from benchmarks.trust.strange import TOLD, VALUES
 from benchmarks.trust.visitor import Answer, Visitor
 
+SIMULATED, GOAL_AHEAD = "a new simulated scene", "a moment ahead in the scene"
+ALONG, ACROSS = "capacities of the family", "families at the dial's capacity"
 GALLERY = ROOT / "assets" / "gallery"
 STAY = 20  # requests of one visitor
 FAMILIES = ("noisy", "sparse", "discrete")
@@ -37,15 +43,17 @@ PATIENCE = 20.0  # seconds beyond the keeping time until files have to be gone
 def main() -> None:
     """Measures, prints a table and writes JSON."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--requests", type=int, default=500)
-    parser.add_argument("--warm-up", type=int, default=150)
+    parser.add_argument("--requests", type=int, default=1000)
+    parser.add_argument("--warm-up", type=int, default=250)
+    parser.add_argument("--only", help="kinds of requests, with commas, to find out which of them takes memory")
     parser.add_argument("--keep", type=int, default=60, help="seconds that the app keeps files")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     with served("--keep", str(given.keep)) as server, tempfile.TemporaryDirectory() as folder:
         own = set(server.files())  # the first result, which is on the page as long as it stands
-        figures = soak(server, Path(folder), given.requests, given.warm_up, given.seed)
+        only = given.only.split(",") if given.only else None
+        figures = soak(server, Path(folder), given.requests, given.warm_up, given.seed, only)
         time.sleep(given.keep + given.keep / 6 + PATIENCE)
         left = set(server.files()) - own
         figures["files left after their time"] = [str(p.relative_to(server.folder)) for p in sorted(left)]
@@ -55,9 +63,11 @@ def main() -> None:
     tell(figures, given.out)
 
 
-def soak(server: Server, folder: Path, requests: int, warm_up: int, seed: int) -> dict[str, object]:
+def soak(
+    server: Server, folder: Path, requests: int, warm_up: int, seed: int, only: list[str] | None = None
+) -> dict[str, object]:
     """The mixture, and memory along the way."""
-    day = Day(server=server, folder=folder, chance=random.Random(seed))
+    day = Day(server=server, folder=folder, chance=random.Random(seed), only=only)
     start, warm, memory = time.monotonic(), 0, []
     for i in range(requests):
         if i % STAY == 0:
@@ -73,6 +83,7 @@ def soak(server: Server, folder: Path, requests: int, warm_up: int, seed: int) -
         "failed though they were good": day.failed, "HTTP 500": sum(n for s, n in day.statuses.items() if s >= 500),
         "memory after warm-up, MiB": warm / 2**20, "memory at the end, MiB": settled / 2**20,
         "memory on the way, MiB": [m >> 20 for m in memory[:: max(1, requests // 20)]],
+        "peak memory, MiB": max(memory) / 2**20,
         "growth after warm-up, %": 100 * (settled / warm - 1) if warm else 0.0,
     }  # fmt: skip
 
@@ -90,6 +101,7 @@ class Day:
     server: Server
     folder: Path
     chance: random.Random
+    only: list[str] | None = None
     visitor: Visitor | None = None
     kinds: Counter = field(default_factory=Counter)
     statuses: Counter = field(default_factory=Counter)
@@ -113,8 +125,12 @@ class Day:
         """One request of some kind; a good one has to be answered."""
         kinds: list[tuple[int, Callable[[], Answer | None]]] = [
             (30, self.transfer), (12, self.own_video), (15, self.broken_video), (10, self.numbers), (6, self.script),
-            (6, self.place), (3, self.sweep), (8, self.drive), (10, self.nonsense),
+            (6, self.place), (3, self.sweep), (8, self.drive), (10, self.nonsense), (16, self.page_transfer),
+            (3, self.comparison), (12, self.map_click), (4, self.map_area), (6, self.map_paths), (1, self.map_refit),
+            (8, self.played_script), (4, self.planned_drive), (2, self.large_video),
         ]  # fmt: skip
+        if self.only:
+            kinds = [(weight, kind) for weight, kind in kinds if kind.__name__ in self.only]
         act = self.chance.choices([k for _, k in kinds], [w for w, _ in kinds])[0]
         answer = act()
         self.kinds[act.__name__] += 1
@@ -185,6 +201,70 @@ class Day:
         undone = self.visitor.ask("undo", None, told={"drive": number})
         at = undone.values[2].get("steps") if undone.served and isinstance(undone.values[2], dict) else None
         return undone if at == 3 else Answer(status=undone.status, refusal=f"after 4 steps and one back: {at}")
+
+    def request(self, frames: int = 12) -> list:
+        """Both clips and the setting, as the page's tabs send them."""
+        one, other = self.chance.sample(self.clips, 2)
+        return [one, None, round(self.chance.random(), 2), frames, other, None, 0, *self.setting()]
+
+    def target(self) -> list:
+        """The target and the setting."""
+        return [self.chance.choice(self.clips), None, 0, *self.setting()]
+
+    def page_transfer(self) -> Answer:
+        answer = self.visitor.ask("show_transfer", *self.request())
+        return answer if refusal_of(answer) else self.visitor.ask("write_files", answer.values[1])
+
+    def comparison(self) -> Answer:
+        return self.visitor.ask("compare_settings", self.chance.choice((ALONG, ACROSS)), *self.request(8))
+
+    def point(self) -> int:
+        return self.chance.randrange(600)
+
+    def map_click(self) -> Answer:
+        return self.visitor.ask("choose", {"selected": self.point(), "chosen": []}, *self.target())
+
+    def map_area(self) -> Answer:
+        points = [self.point() for _ in range(30)]
+        return self.visitor.ask("gather", {"selected": None, "chosen": points}, *self.target())
+
+    def map_paths(self) -> Answer:
+        return self.visitor.ask("draw_if_open", "action-map", *self.request())
+
+    def map_refit(self) -> Answer:
+        return self.visitor.ask("refit", *self.setting())
+
+    def played_script(self) -> Answer:
+        """What a source does, as a script, played on another clip."""
+        source, setting = [self.chance.choice(self.clips), None, 0, 12], self.setting()
+        written = self.visitor.ask("add_source", None, *source, *setting)
+        if refusal_of(written):
+            return written
+        return self.visitor.ask("play", written.values[1], self.chance.choice(self.clips), None, 0)
+
+    def planned_drive(self) -> Answer:
+        """A drive in a simulated scene, a goal ahead, a short search, and the plan run."""
+        robot = self.chance.choice(("arm", "rover"))
+        begun = self.visitor.ask("begin", robot, SIMULATED, *self.target(), None)
+        if refusal_of(begun):
+            return begun
+        number = begun.values[2]["drive"]
+        for name, *given in (("take_goal", GOAL_AHEAD, None, None, 0, 12, None), ("plan", 2, None), ("do", None)):
+            answer = self.visitor.ask(name, *given, told={"drive": number})
+            if refusal_of(answer):
+                return answer
+        return answer
+
+    def large_video(self) -> Answer:
+        """Two seconds in 4K, opened."""
+        path = self.folder / "4k.mp4"
+        if not path.is_file():
+            pattern = ["-f", "lavfi", "-i", "testsrc2=s=3840x2160:r=24:d=2", "-pix_fmt", "yuv420p"]
+            subprocess.run([get_ffmpeg_exe(), "-loglevel", "error", *pattern, str(path)], check=True)
+        opened = self.visitor.ask("open_upload", self.visitor.upload(path))
+        if opened.served and opened.values[3]["text"]:
+            return Answer(status=200, refusal=opened.values[3]["text"])
+        return Answer(status=opened.status, refusal=opened.refusal)
 
     def nonsense(self) -> None:
         handlers = self.visitor.config["dependencies"]

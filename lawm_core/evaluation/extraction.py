@@ -21,7 +21,8 @@ from lawm_core.evaluation.librarian import describe_clip
 from lawm_core.evaluation.library import LibraryConfig
 from lawm_core.evaluation.rows import FORMAT, PACKING, ROWS, count_rows, demand_same, remove_unfinished, row_fields
 from lawm_core.runtime import pick_device
-from lawm_core.video.files import IN_BULK, read_clip
+from lawm_core.video.files import read_clip
+from lawm_core.video.info import DecodeLimits
 from lawm_core.worlds.folders import demand_readable, list_videos
 
 
@@ -124,7 +125,12 @@ class Reader:
         frames, error = None, ""
         try:
             video = read_clip(
-                path, self.frames_per_second, self.size, num_frames=self.frames, trusted=self.trusted, limits=IN_BULK
+                path,
+                self.frames_per_second,
+                self.size,
+                num_frames=self.frames,
+                trusted=self.trusted,
+                limits=DecodeLimits.unattended(),
             )
             frames = video.frame_TCHW.numpy().tobytes()
         except (VideoError, OSError) as refusal:

@@ -17,7 +17,8 @@ from lawm_core.evaluation.meaning import read_motion
 from lawm_core.evaluation.projection import pca_places, umap_places
 from lawm_core.model import LatentActionModel
 from lawm_core.saving import atomic_path, write_text
-from lawm_core.video.files import IN_BULK, read_clip
+from lawm_core.video.files import read_clip
+from lawm_core.video.info import DecodeLimits
 from lawm_core.video.paths import check_readable
 from lawm_core.worlds.folders import demand_readable, list_videos
 
@@ -72,7 +73,12 @@ def read_part(
     kept = parts / f"{path.name}.{stat.st_size}.{stat.st_mtime_ns}.npz"
     if not kept.is_file():
         clip = read_clip(
-            path, model.frames_per_second, model.frame_size, num_frames=config.frames, trusted=trusted, limits=IN_BULK
+            path,
+            model.frames_per_second,
+            model.frame_size,
+            num_frames=config.frames,
+            trusted=trusted,
+            limits=DecodeLimits.unattended(),
         )
         with atomic_path(kept) as part, open(part, "wb") as file:
             small = small_frames(clip.frame_TCHW, config.thumb_pixels)

@@ -20,7 +20,8 @@ from lawm_core.evaluation.librarian import FEWEST, frames_across, join_parts, sm
 from lawm_core.evaluation.library import ActionLibrary, LibraryConfig, load_library
 from lawm_core.evaluation.rows import parquet_files, read_about, read_batches, read_transitions
 from lawm_core.model import LatentActionModel
-from lawm_core.video.files import IN_BULK, read_clip
+from lawm_core.video.files import read_clip
+from lawm_core.video.info import DecodeLimits
 from lawm_core.worlds.folders import list_videos
 
 POINTS = 20_000  # that the page draws well
@@ -178,7 +179,7 @@ def read_parts(sample: Sample, what: LibraryConfig) -> list[tuple[str, dict[str,
 def draw_frames(model: LatentActionModel, path: Path, frames: int, what: LibraryConfig, trusted: bool) -> np.ndarray:
     """thumb_THWC of a clip that had so many frames. ValueError where it has others now."""
     rate, size = model.frames_per_second, model.frame_size
-    clip = read_clip(path, rate, size, num_frames=what.frames, trusted=trusted, limits=IN_BULK)
+    clip = read_clip(path, rate, size, num_frames=what.frames, trusted=trusted, limits=DecodeLimits.unattended())
     if len(clip.frame_TCHW) != frames:
         raise ValueError(f"{path.name} has {len(clip.frame_TCHW)} frames; it had {frames} when it was extracted.")
     return small_frames(clip.frame_TCHW, what.thumb_pixels)

@@ -19,12 +19,10 @@ from lawm_core.video.info import Decoded, DecodeLimits, EndedError, RefusedError
 from lawm_core.video.paths import check_readable, check_writable
 from lawm_core.video.transforms import square, whole
 
-__all__ = ["IN_BULK", "MAX_FRAMES", "VideoInfo", "probe_video", "read_clip", "read_frames", "write_clip"]
+__all__ = ["MAX_FRAMES", "VideoInfo", "probe_video", "read_clip", "read_frames", "write_clip"]
 
 READERS = ("pyav", "decord")
 MAX_FRAMES = 600  # of a clip read to its end: a minute at 10 frames a second
-# Where nobody waits: long films may take as long as their pixels need, and a busy machine is not taken for a hang.
-IN_BULK = DecodeLimits(wall_seconds=3 * sandbox.BULK_SECONDS, max_cpu_seconds=sandbox.BULK_SECONDS)
 
 # Every frame a key frame, so that a browser seeks exactly; one thread and no stamps of time or version, so that the
 # same frames give the same bytes; BT.709 said aloud, because players guess differently when nothing is said.
@@ -103,7 +101,9 @@ def read_frames(
     path, start_seconds = Path(path), 0.0
     while True:
         try:
-            decoded = _decode(path, frames_per_second, short_side, MAX_FRAMES, start_seconds, trusted, IN_BULK)
+            decoded = _decode(
+                path, frames_per_second, short_side, MAX_FRAMES, start_seconds, trusted, DecodeLimits.unattended()
+            )
         except VideoError as error:
             if start_seconds > 0 and isinstance(error.__cause__, EndedError):
                 return  # sound may go on after the last frame, and headers then promise more than there is

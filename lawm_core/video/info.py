@@ -5,10 +5,12 @@ No torch here, nor in any module that the guarded child of `sandbox.py` imports:
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 
 import numpy as np
 
+DECODE_SECONDS = "LAWM_DECODE_SECONDS"  # an environment variable, see `DecodeLimits.unattended`
 MIN_SIDE = 16  # pixels; smaller streams are headers that lie, and some codecs crash on them
 PIXELS_PER_SECOND = 25e6  # that a slow processor decodes; a fast one decodes ten times as many
 
@@ -26,6 +28,7 @@ class DecodeLimits:
     """How much a file may claim, and how much its decoder may use.
 
     Processor time starts at `cpu_seconds` and grows with the pixels that a request needs, up to `max_cpu_seconds`.
+    raised_by: the environment variable that raises the limits on time, named in the error message.
     """
 
     max_bytes: int = 2 * 2**30  # of the file
@@ -41,6 +44,18 @@ class DecodeLimits:
     cpu_seconds: int = 15  # of one child
     max_cpu_seconds: int = 60
     wall_seconds: float = 20.0  # of all attempts at one file together
+    raised_by: str = ""
+
+    @classmethod
+    def unattended(cls) -> DecodeLimits:
+        """Limits where nobody waits for the answer, as in training: a long film may take as long as its pixels need,
+        up to `LAWM_DECODE_SECONDS` seconds of processor time (default 1200). Raises ValueError for a bad value.
+        """
+        text = os.environ.get(DECODE_SECONDS, "1200")
+        if not (text.isdecimal() and int(text) > 0):
+            raise ValueError(f"{DECODE_SECONDS} must be a positive whole number of seconds, got {text!r}.")
+        # A busy machine is not taken for a hang, so the clock on the wall allows three times as much.
+        return cls(max_cpu_seconds=int(text), wall_seconds=3 * int(text), raised_by=DECODE_SECONDS)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,9 +26,6 @@ from lawm_core.video.info import Decoded, DecodeLimits, EndedError, Orientation,
 
 __all__ = ["DecodeLimits", "decode_guarded", "decode_picture_guarded", "probe_guarded"]
 
-BULK_VARIABLE = "LAWM_DECODE_SECONDS"  # the environment variable that sets the next
-# Of processor time for a piece of one file, where nobody waits.
-BULK_SECONDS = int(os.environ.get(BULK_VARIABLE, "1200"))
 HEADER_BYTES = 4096  # the reply's first line
 ROOT = str(Path(child_program.__file__).resolve().parents[2])  # from which the child imports this package
 
@@ -115,18 +112,20 @@ def _wait(child: subprocess.Popen, deadline: float, limits: DecodeLimits) -> Non
     try:
         code = child.wait(timeout=max(deadline - time.monotonic(), 0))
     except subprocess.TimeoutExpired:
-        raise _ChildError("took too long") from None
+        raise _ChildError(_too_long(limits)) from None
     finally:
         if child.returncode is None:
             os.killpg(child.pid, signal.SIGKILL)
             child.wait()
     if code in (-signal.SIGXCPU, -signal.SIGALRM):
-        bulk = limits.max_cpu_seconds >= BULK_SECONDS
-        raise _ChildError(
-            f"took too long; {BULK_VARIABLE} allows more than {BULK_SECONDS} s" if bulk else "took too long"
-        )
+        raise _ChildError(_too_long(limits))
     if code:
         raise _ChildError("crashed" if code < 0 else "failed")
+
+
+def _too_long(limits: DecodeLimits) -> str:
+    more = f"; {limits.raised_by} allows more than {limits.max_cpu_seconds} s" if limits.raised_by else ""
+    return f"took too long{more}"
 
 
 def _read_reply(reply: BinaryIO, limits: DecodeLimits) -> tuple[dict, np.ndarray | None]:

@@ -1,5 +1,6 @@
 """Laws of the guard: the same frames as without it, and a message, never a death, when the child dies."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -146,6 +147,18 @@ def test_processor_time_is_limited(tmp_path):
     ffmpeg("-f", "lavfi", "-i", "testsrc2=s=1920x1080:r=30:d=20", "-preset", "ultrafast", "-crf", 30, path)
     with pytest.raises(VideoError, match=r"slow.mp4 could not be decoded safely: the decoder took too long"):
         read_clip(path, 30, 32, limits=DecodeLimits(cpu_seconds=1, max_cpu_seconds=1))
+
+
+def test_the_error_names_the_variable_that_allows_more_time(counting_mp4, monkeypatch):
+    monkeypatch.setenv("LAWM_DECODE_SECONDS", "7")
+    unattended = DecodeLimits.unattended()
+    assert (unattended.max_cpu_seconds, unattended.wall_seconds) == (7, 21)
+    with pytest.raises(VideoError, match="took too long; LAWM_DECODE_SECONDS allows more than 7 s"):
+        read_clip(counting_mp4, 10, 32, limits=dataclasses.replace(unattended, wall_seconds=0.01))
+    for bad in ("x", "0", "-3", "2.5", ""):
+        monkeypatch.setenv("LAWM_DECODE_SECONDS", bad)
+        with pytest.raises(ValueError, match="LAWM_DECODE_SECONDS must be a positive whole number"):
+            DecodeLimits.unattended()
 
 
 def test_threads_may_read_at_once(counting_mp4):
