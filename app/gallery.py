@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 import lawm_core as lawm
@@ -44,7 +45,9 @@ class Gallery:
     def path(self, file: str) -> Path:
         """Where a clip lies. Only names in its lists are known here, so no name can lead out of the folder."""
         if not any(clip.file == file for clip in self.clips):
-            raise ValueError(f"{file!r} is not in the gallery; choose one of its clips or upload a video.")
+            close = get_close_matches(file, [clip.file for clip in self.clips], n=3)
+            meant = f" (close to it: {', '.join(close)})" if close else ""
+            raise ValueError(f"{file[:80]!r} is not in the gallery{meant}; choose one of its clips or upload a video.")
         return self.folder / LENT / file if file in self.lent else self.folder / file
 
     def without(self, files: set[str]) -> Gallery:

@@ -21,7 +21,7 @@ from app.tabs.action_map import build_map_tab, wire_map_tab
 from app.tabs.capacity import build_capacity_tab, wire_capacity_tab
 from app.tabs.compose import build_compose_tab, wire_compose_tab
 from app.tabs.drive import build_drive_tab, wire_drive_tab
-from app.tabs.endpoints import build_endpoints
+from app.tabs.endpoints import build_endpoints, check_endpoints
 from app.tabs.link import wire_link
 from app.tabs.selection import ELSEWHERE, PRIVATE, Selection, build_dials, build_sides
 from app.tabs.transfer import build_transfer_tab, wire_transfer_tab
@@ -71,7 +71,7 @@ def build_page(
         wire_capacity_tab(sweep, tabs, selection, studio)
         wire_link(page, copy, tabs, selection, action_map, studio, run_transfer)
         build_endpoints(studio)
-    return queue_fairly(page, concurrency=2, behind_proxy=behind_proxy, in_order={ELSEWHERE})
+    return queue_fairly(check_endpoints(page), concurrency=2, behind_proxy=behind_proxy, in_order={ELSEWHERE})
 
 
 def build_header(studio: Studio) -> gr.Button:

@@ -149,6 +149,7 @@ class Studio:
             num_frames=piece.frames,
             start_seconds=piece.start_seconds,
             trusted=trusted,
+            min_frames=1,  # enough for a target; a source's are counted where its actions are inferred
         )
 
     # ---- transfer ---------------------------------------------------------------------------------------------------
@@ -311,18 +312,21 @@ class Studio:
         report(1.0, "Done")
         return views
 
-    def replay(self, fields: object) -> Path:
-        """The film of a recipe, given as plain values, whose clips are in the gallery."""
+    def replay(self, fields: object, source: str | None = None, target: str | None = None) -> Path:
+        """The film of a recipe, given as plain values. source, target: videos that are not in the gallery."""
         recipe = lawm.Recipe.from_json(json.dumps(fields))
         if recipe.fingerprint != self.mark:
             raise ValueError(f"The recipe was made with {recipe.model} {recipe.fingerprint}, not with this model.")
-        source, target = (self._open_reference(r) if r else None for r in (recipe.source, recipe.target))
-        return self.export(self._perform(recipe, source, target, lambda fraction, what: None)).video
+        source_clip = self._open_reference("source", recipe.source, source) if recipe.source else None
+        target_clip = self._open_reference("target", recipe.target, target)
+        return self.export(self._perform(recipe, source_clip, target_clip, lambda fraction, what: None)).video
 
-    def _open_reference(self, reference: lawm.ClipReference) -> lawm.Clip:
-        path = self.gallery.path(reference.file)
+    def _open_reference(self, role: str, reference: lawm.ClipReference, video: str | None) -> lawm.Clip:
+        if video is None and all(clip.file != reference.file for clip in self.gallery.clips):
+            raise ValueError(f"The recipe's {role}, {reference.file}, is not in the gallery; send it as {role}_video.")
+        path = Path(video) if video else self.gallery.path(reference.file)
         if lawm.content_hash(path) != reference.sha256:
-            raise ValueError(f"{reference.file} is another video than the recipe's: its content differs.")
+            raise ValueError(f"{path.name} is another video than the recipe's {role}: its content differs.")
         return self.open_clip(Piece.of(path, reference.start_seconds, reference.frames))
 
     # ---- taking it home ---------------------------------------------------------------------------------------------

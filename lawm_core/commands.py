@@ -492,4 +492,5 @@ def open_clip(path: Path, start_seconds: float, options: argparse.Namespace, con
         start_seconds=start_seconds,
         limits=DecodeLimits.unattended(),
         trusted=options.trusted,
+        min_frames=1,  # enough for a target
     )

@@ -172,7 +172,7 @@ class LatentActionModel(nn.Module):
     def infer_actions(self, state_BTND: Tensor, family: str | None = None, capacity: float | Tensor = 1.0) -> Tensor:
         """The U = T - 1 latent actions between T states, action_BUA. Raises ValueError for fewer than two states."""
         if state_BTND.shape[1] < 2:
-            raise ValueError(f"{state_BTND.shape[1]} state came; a latent action needs at least 2.")
+            raise ValueError(f"a latent action needs at least 2 frames, got {state_BTND.shape[1]}.")
         return self.infer(state_BTND, self.dial(capacity, state_BTND), family).action_BUA
 
     def rollout(

@@ -43,11 +43,19 @@ def sum_of(path: Path) -> str:
 def build_dataclass(kind: type, fields: object) -> typing.Any:
     """A dataclass from plain JSON values, checked field by field against its annotations."""
     if not isinstance(fields, dict):
-        raise ValueError(f"{kind.__name__} needs named fields; {type(fields).__name__} came.")
+        raise ValueError(f"{kind.__name__} must be a JSON object with named fields, got {shown(fields)}.")
     hints = typing.get_type_hints(kind)
     if unknown := set(fields) - set(hints):
         raise ValueError(f"{kind.__name__} has no field {sorted(unknown)[0]!r}.")
+    needed = {f.name for f in dataclasses.fields(kind) if f.init and is_needed(f)}
+    if missing := needed - set(fields):
+        raise ValueError(f"{kind.__name__} lacks the field {sorted(missing)[0]!r}.")
     return kind(**{name: build_value(hints[name], value, f"{kind.__name__}.{name}") for name, value in fields.items()})
+
+
+def is_needed(field: dataclasses.Field) -> bool:
+    """Whether a field has no default."""
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
 def build_value(hint: typing.Any, value: object, name: str) -> typing.Any:

@@ -46,7 +46,7 @@ def test_nested_parts_are_built_by_kind():
         ({"end": {"metres": float("nan")}}, "finite"),
         ({"shoes": 2}, "no field 'shoes'"),
         ({"legs": [{}] * (MOST_ITEMS + 1)}, "at most"),
-        ([], "needs named fields"),
+        ([], "must be a JSON object"),
     ],
 )
 def test_what_does_not_fit_is_said(fields, complaint):

@@ -5,7 +5,9 @@ The page itself is private to browsers. `python -m app --mcp` offers the same fu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from inspect import signature
 
 import gradio as gr
 import torch
@@ -17,7 +19,8 @@ from app.studio import Studio
 from app.tabs.capacity import STEPS
 from app.tabs.selection import FILE_TYPES, MODEL_QUEUE, result_queue
 
-MOST_ACTIONS = 1024  # in one call of `project`
+MOST_ACTIONS = 512  # in one call of `project`; more would not fit into a request
+LARGEST = 1e4  # of an action's numbers; inferred ones are of the order of 1
 
 
 def build_endpoints(studio: Studio) -> None:
@@ -105,10 +108,10 @@ def build_endpoints(studio: Studio) -> None:
             name = family or studio.model.families[0]
             return placed(studio.atlas, read_actions(action, MOST_ACTIONS), name, capacity)
 
-    def replay(recipe: dict) -> str:
-        """The film of a recipe whose clips are in the gallery."""
+    def replay(recipe: dict, source_video: str | None = None, target_video: str | None = None) -> str:
+        """The video of a recipe. Clips that are not in the gallery are sent along."""
         with said_to_callers():
-            return str(studio.replay(recipe))
+            return str(studio.replay(recipe, source_video, target_video))
 
     parts = Parts(studio)
     source, target, dial = parts.clip("source"), parts.clip("target"), parts.dial()
@@ -119,12 +122,60 @@ def build_endpoints(studio: Studio) -> None:
     offer(apply_action, [answer("action"), *parts.clip("target"), *parts.dial()], [file("video")], results)
     offer(capacity_sweep, [*parts.clip("source"), *parts.clip("target"), parts.dial()[0]], [answer("scores")], results)
     offer(project, [answer("action"), *parts.dial()], [answer("places")], MODEL_QUEUE)
-    offer(replay, [answer("recipe")], [file("video")], results)
+    videos = [parts.clip(role)[1] for role in ("source", "target")]
+    offer(replay, [answer("recipe"), *videos], [file("video")], results)
+
+
+INPUTS: dict[str, tuple[tuple[str, gr.components.Component], ...]] = {}  # of each endpoint, by name
 
 
 def offer(handler: Callable, inputs: Sequence, outputs: Sequence, queue: dict) -> None:
     """One endpoint under the handler's own name."""
     gr.Button(visible=False).click(handler, inputs, outputs, api_name=handler.__name__, **queue)
+    INPUTS[handler.__name__] = tuple(zip(signature(handler).parameters, inputs, strict=True))
+
+
+def check_endpoints(page: gr.Blocks) -> gr.Blocks:
+    """The page, whose endpoints refuse wrong inputs by name; Gradio would say only that something was raised.
+
+    It replaces `Blocks.validate_inputs`, which Gradio 6.31 calls before it reads an event's values.
+    """
+    count_inputs = page.validate_inputs
+
+    def validate_inputs(block_fn: object, values: list) -> None:
+        count_inputs(block_fn, values)
+        for i, (name, component) in enumerate(INPUTS.get(block_fn.api_name, ())):
+            values[i] = checked_input(name, component, values[i])
+
+    page.validate_inputs = validate_inputs
+    return page
+
+
+def checked_input(name: str, component: gr.components.Component, value: object) -> object:
+    """An endpoint's input; nothing means the default. Raises gr.Error that names the input and what is needed."""
+
+    def check(fits: bool, needed: str) -> None:
+        if not fits:
+            raise gr.Error(f"{name} must be {needed}, got {repr(value)[:80]}.", print_exception=False)
+
+    if isinstance(component, gr.Number):
+        value = component.value if value is None else value
+        low, high, whole = component.minimum, component.maximum, component.precision == 0
+        bounds = f"of at least {low:g}" if high is None else f"from {low:g} to {high:g}"
+        needed = f"{'a whole number' if whole else 'a number'} {bounds}"
+        check(isinstance(value, int | float) and not isinstance(value, bool), needed)
+        check(low <= value <= (math.inf if high is None else high) and (not whole or value == int(value)), needed)
+    elif isinstance(component, gr.Dropdown):
+        value = component.value if value is None else value
+        families = [key for _, key in component.choices]
+        check(value in families, f"one of {', '.join(families)}")
+    elif isinstance(component, gr.File):
+        path = value.get("path") if isinstance(value, dict) else None
+        local = isinstance(path, str) and "://" not in path
+        check(value is None or local, "a file on your disk, sent as handle_file('clip.mp4')")
+    elif isinstance(component, gr.Textbox):
+        check(value is None or isinstance(value, str), "the name of a clip in the gallery")
+    return value
 
 
 class Parts:
@@ -178,10 +229,11 @@ def read_actions(value: object, most: int) -> torch.Tensor:
     if not isinstance(rows, list) or not 0 < len(rows) <= most:
         raise ValueError(f"A list of 1 to {most} actions is needed, each a list of numbers.")
     width = len(rows[0]) if isinstance(rows[0], list) else 0
-    if not width or not all(
-        isinstance(r, list) and len(r) == width and all(isinstance(n, int | float) for n in r) for r in rows
-    ):
+    number = lambda n: isinstance(n, int | float) and not isinstance(n, bool)
+    if not width or not all(isinstance(r, list) and len(r) == width and all(map(number, r)) for r in rows):
         raise ValueError("Each action must be a list of numbers, all of one length.")
+    if not all(-LARGEST <= n <= LARGEST for row in rows for n in row):
+        raise ValueError(f"Each number of an action must be from {-LARGEST:g} to {LARGEST:g}.")
     return torch.tensor(rows, dtype=torch.float32)
 
 

@@ -78,12 +78,11 @@ class Recipe:
             fields = read_json(text)
         except ValueError as error:
             raise ValueError(f"the recipe cannot be read as JSON: {error}.") from None
-        if not isinstance(fields, dict) or fields.pop("format", None) != FORMAT:
-            raise ValueError(f"this is not a recipe of format {FORMAT}.")
-        try:
-            return build_dataclass(Recipe, fields)
-        except TypeError as error:
-            raise ValueError(f"the recipe lacks something: {error}.") from None
+        if not isinstance(fields, dict):
+            raise ValueError("a recipe must be the JSON object that a result was saved with, not its path or text.")
+        if (version := fields.pop("format", None)) != FORMAT:
+            raise ValueError(f"the recipe's format must be {FORMAT}, got {version!r}.")
+        return build_dataclass(Recipe, fields)
 
 
 def perform(
@@ -175,7 +174,7 @@ def find_clip(model: LatentActionModel, reference: ClipReference, folders: Seque
         raise VideoError(f"{reference.file} is another video than the recipe's: its content differs.")
     return read_clip(
         same[0], frames_per_second=model.frames_per_second, size=model.picture_size, num_frames=reference.frames,
-        start_seconds=reference.start_seconds,
+        start_seconds=reference.start_seconds, min_frames=1,
     )  # fmt: skip
 
 

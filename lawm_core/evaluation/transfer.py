@@ -143,7 +143,7 @@ def check_clips(model: LatentActionModel, source: Clip, target: Clip, context_fr
     check_size(model, "source", source)
     check_size(model, "target", target)
     if source.frame_TCHW.shape[0] < 2:
-        raise ValueError("the source has 1 frame; a latent action needs at least 2.")
+        raise ValueError("the source has 1 frame from its start on; a latent action needs 2. Choose an earlier start.")
     most = min(target.frame_TCHW.shape[0], source.frame_TCHW.shape[0] - 1)
     if not 1 <= context_frames <= most:
         raise ValueError(

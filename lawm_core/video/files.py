@@ -45,8 +45,11 @@ def read_clip(
     start_seconds: float = 0.0,
     trusted: bool = False,
     limits: DecodeLimits | None = None,
+    min_frames: int = 2,
 ) -> Clip:
-    """Read a piece of a video file: frame_TCHW float32 in [0, 1], C = 3, H = W = size, T >= 2.
+    """Read a piece of a video file: frame_TCHW float32 in [0, 1], C = 3, H = W = size, T >= min_frames.
+
+    Latent actions need at least 2 frames; a target, of which the first frame is used, needs 1.
 
     Each frame is the one on screen at its moment, by time stamp; above the file's own rate frames repeat. Frames are
     turned as the file asks, centre-cropped to a square and resized with antialiasing. The file may hold fewer frames
@@ -57,15 +60,16 @@ def read_clip(
 
     Raises ValueError for arguments out of range and VideoError for files that cannot be used.
     """
-    if num_frames is not None and num_frames < 2:
-        raise ValueError(f"num_frames is {num_frames}; a latent action needs at least 2, or None for all.")
+    if num_frames is not None and num_frames < min_frames:
+        raise ValueError(f"num_frames must be at least {min_frames}, or None for all, got {num_frames}.")
     path = Path(path)
     wanted = MAX_FRAMES if num_frames is None else int(num_frames)
     decoded = _decode(path, frames_per_second, size, wanted, start_seconds, trusted, limits)
-    if len(decoded.frame_THWC) < 2:
+    if (frames := len(decoded.frame_THWC)) < min_frames:
         raise VideoError(
-            f"{path.name} gives 1 frame from {start_seconds:g} s on at {frames_per_second:g} frames per second "
-            f"({decoded.file_seconds:.2f} s long); a latent action needs at least 2."
+            f"{path.name} gives {frames} {'frame' if frames == 1 else 'frames'} from {start_seconds:g} s on at "
+            f"{frames_per_second:g} frames per second ({decoded.file_seconds:.2f} s long); at least {min_frames} are "
+            "needed. Choose an earlier start."
         )
     return Clip(
         frame_TCHW=square(torch.from_numpy(decoded.frame_THWC), int(size), decoded.orientation),

@@ -102,7 +102,7 @@ def test_another_model_another_video_or_none_is_said(tiny_model, recipe, folder)
 def test_what_does_not_fit_is_said(recipe, scripted):
     fields = json.loads(recipe.to_json())
     for change, why in (
-        ({"format": 2}, "format 1"),
+        ({"format": 2}, "format must be 1, got 2"),
         ({"evil": 1}, "no field 'evil'"),
         ({"capacity": "much"}, "capacity is 'much'"),
         ({"script": {"steps": []}}, "either a source or a script"),

@@ -230,7 +230,7 @@ def test_what_cannot_be_written_says_why(tmp_path, name, frames, rate, says):
         ({"frames_per_second": 0}, "frames_per_second is 0"),
         ({"frames_per_second": math.nan}, "frames_per_second is nan"),
         ({"size": -1}, "size is -1"),
-        ({"num_frames": 1}, "num_frames is 1"),
+        ({"num_frames": 1}, "num_frames must be at least 2, or None for all, got 1"),
         ({"start_seconds": -0.1}, "start_seconds is -0.1"),
         ({"start_seconds": math.inf}, "start_seconds is inf"),
     ],
