@@ -6,6 +6,7 @@ setting where the clips are at hand, and is the library's own where they are not
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Lock
 
@@ -18,6 +19,7 @@ from app.cache import ByteCache
 PROTOTYPES = 9
 NEIGHBOURS = 8
 MOST_COMPARED = 2000
+AT_ONCE = 64  # transitions whose actions are inferred together
 
 
 class Atlas:
@@ -30,6 +32,7 @@ class Atlas:
         self.has_clips = all((self.folder / clip.name).is_file() for clip in library.index.clips)
         self._actions: ByteCache[Tensor] = ByteCache(cache_bytes)
         self._states: Tensor | None = None
+        self._flow: Tensor | None = None
         self._lock, self._refit_lock = Lock(), Lock()
 
     def __len__(self) -> int:
@@ -51,10 +54,12 @@ class Atlas:
         key = (family, round(capacity, 4))
         action_PA = self._actions.get(key)
         if action_PA is None:
-            pair_P2ND = self.states()
-            with torch.inference_mode():
-                parts = [self.model.infer_actions(p, family, capacity)[:, 0] for p in pair_P2ND.split(64)]
-            action_PA = torch.cat(parts).cpu()
+            action_PA = torch.cat(
+                [
+                    self.model.infer_actions(pair_X2ND, family, capacity, flow_X12HW)[:, 0].cpu()
+                    for pair_X2ND, flow_X12HW in self._read()
+                ]
+            )
             self._actions.keep(key, action_PA, action_PA.nbytes)
         return action_PA
 
@@ -64,6 +69,18 @@ class Atlas:
             if self._states is None:
                 self._states = torch.cat([self._encode(clip) for clip in self.library.index.clips])
         return self._states
+
+    @torch.inference_mode()
+    def _read(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """All states and the flow between them, in parts. The flow, which takes longest and is the same at every
+        setting, is read once.
+        """
+        state_parts = self.states().split(AT_ONCE)
+        with self._lock:
+            if self._flow is None and self.model.flow_reader is not None:
+                self._flow = torch.cat([self.model.read_flow(pair_X2ND) for pair_X2ND in state_parts])
+        flow_parts = [None] * len(state_parts) if self._flow is None else self._flow.split(AT_ONCE)
+        yield from zip(state_parts, flow_parts, strict=True)
 
     def _encode(self, listed) -> Tensor:
         clip = lawm.read_clip(

@@ -125,7 +125,7 @@ def serve(page: gr.Blocks, studio: Studio, options: argparse.Namespace) -> int:
         max_file_size=UPLOAD_BYTES,
         app_kwargs={"middleware": [Middleware(Door)]},
         max_threads=16,
-        state_session_capacity=100,
+        state_session_capacity=32,  # a drive of 64 steps keeps 13 MB of pictures
         footer_links=[],
         **read_look(studio),
     )

@@ -161,19 +161,35 @@ class LatentActionModel(nn.Module):
         before_XND, after_XND = state_BTND[:, :-1].flatten(0, 1), state_BTND[:, 1:].flatten(0, 1)
         return self.flow_reader(before_XND, after_XND).unflatten(0, (len(state_BTND), -1))
 
-    def infer(self, state_BTND: Tensor, capacity_B: Tensor, family: str | None = None) -> BottleneckOutput:
+    def infer(
+        self,
+        state_BTND: Tensor,
+        capacity_B: Tensor,
+        family: str | None = None,
+        flow_BU2HW: Tensor | None = None,
+    ) -> BottleneckOutput:
         """Latent actions and their cost; sampled where the family is in training mode. The flow reader gets no
-        gradient.
+        gradient. flow_BU2HW: what `read_flow` returned for these states, where somebody has it already.
         """
-        with torch.no_grad():
-            flow_BU2HW = self.read_flow(state_BTND)
+        if flow_BU2HW is None:
+            with torch.no_grad():
+                flow_BU2HW = self.read_flow(state_BTND)
         return self.member(family).infer(state_BTND, capacity_B, flow_BU2HW)
 
-    def infer_actions(self, state_BTND: Tensor, family: str | None = None, capacity: float | Tensor = 1.0) -> Tensor:
-        """The U = T - 1 latent actions between T states, action_BUA. Raises ValueError for fewer than two states."""
+    def infer_actions(
+        self,
+        state_BTND: Tensor,
+        family: str | None = None,
+        capacity: float | Tensor = 1.0,
+        flow_BU2HW: Tensor | None = None,
+    ) -> Tensor:
+        """The U = T - 1 latent actions between T states, action_BUA; flow_BU2HW: see `infer`.
+
+        Raises ValueError for fewer than two states.
+        """
         if state_BTND.shape[1] < 2:
             raise ValueError(f"a latent action needs at least 2 frames, got {state_BTND.shape[1]}.")
-        return self.infer(state_BTND, self.dial(capacity, state_BTND), family).action_BUA
+        return self.infer(state_BTND, self.dial(capacity, state_BTND), family, flow_BU2HW).action_BUA
 
     def rollout(
         self, state_BCND: Tensor, action_BUA: Tensor, family: str | None = None, capacity: float | Tensor = 1.0

@@ -198,8 +198,7 @@ def scene_xml(config: ArmConfig, rng: np.random.Generator, objects: int) -> str:
 <mujoco>
   <option timestep='{config.physics_seconds}' integrator='implicitfast' cone='elliptic' impratio='10'/>
   <visual><quality shadowsize='512' offsamples='0'/><map znear='.02' zfar='8'/>
-    <headlight ambient='{grey(rng, 0.3, 0.6)}' diffuse='{grey(rng, 0.1, 0.4)}' specular='0 0 0'/>
-    <global offwidth='1024' offheight='1024'/></visual>
+    <headlight ambient='{grey(rng, 0.3, 0.6)}' diffuse='{grey(rng, 0.1, 0.4)}' specular='0 0 0'/></visual>
   <asset>
     {sky(colour(rng), colour(rng))}
     {reserve_texture("table", TEXTURE)}{reserve_texture("floor", TEXTURE)}{reserve_texture("wall", TEXTURE)}

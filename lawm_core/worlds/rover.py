@@ -198,8 +198,7 @@ class RoverScene:
         return f"""
 <mujoco>
   <visual><quality shadowsize='1024' offsamples='0'/><map znear='.02' zfar='60'/>
-    <headlight ambient='{grey(rng, 0.35, 0.6)}' diffuse='{grey(rng, 0.0, 0.2)}' specular='0 0 0'/>
-    <global offwidth='1024' offheight='1024'/></visual>
+    <headlight ambient='{grey(rng, 0.35, 0.6)}' diffuse='{grey(rng, 0.0, 0.2)}' specular='0 0 0'/></visual>
   <statistic extent='8'/>
   <asset>
     {sky(colour(rng, 0.3, 0.9), colour(rng, 0.5, 1.0))}

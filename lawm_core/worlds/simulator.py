@@ -107,6 +107,7 @@ class Stage:
             self._paint(name, byte_HWC)
         self.data = self.mujoco.MjData(self.model)
         self.size = size
+        self.model.vis.global_.offwidth = self.model.vis.global_.offheight = DRAWN_TWICE * size
         try:
             self.renderer = self.mujoco.Renderer(self.model, DRAWN_TWICE * size, DRAWN_TWICE * size)
         except Exception as error:

@@ -8,7 +8,7 @@ import torch
 
 import lawm_core as lawm
 from app.cache import ByteCache
-from app.driving import MOST_STEPS, ROUNDS, SHOWN_ENDS, DrivingSchool, Goal, Simulators
+from app.driving import MOST_STEPS, ROUNDS, SHOWN_ENDS, WORLDS_OPEN, DrivingSchool, Goal, Simulators
 from app.pictures import pack_picture, unpack_picture
 from lawm_core.model import LatentActionModel
 from lawm_core.models.controller import ControllerConfig
@@ -137,7 +137,7 @@ def test_a_world_that_is_gone_leaves_the_model_driving(school):
     made = drive(school, LEFT)
     for seed in range(20):
         school.begin_simulated("toy", seed, "noisy", 1.0)
-    assert Scene.opened <= 9
+    assert Scene.opened <= WORLDS_OPEN + 1
     made = school.step(made, RIGHT)
     assert made.world is None and made.truth == () and len(made.frames) == 3
 
