@@ -13,7 +13,7 @@ from app.fairness import FULL, FULL_OF_ONE, NAME_LENGTH, WAITING, WAITING_OF_ONE
 def request(address: str, forwarded: str = ""):
     """As much of a request as the queue looks at."""
     headers = {"x-forwarded-for": forwarded} if forwarded else {}
-    return SimpleNamespace(client=SimpleNamespace(host=address), headers=headers)
+    return SimpleNamespace(client=SimpleNamespace(host=address), headers=headers, state=SimpleNamespace())
 
 
 @pytest.fixture
