@@ -106,7 +106,7 @@ class Atlas:
         """A new layout by the actions at this setting, place_P2: some seconds. One at a time, for UMAP's threads."""
         action_PA = self.actions(family, capacity)
         with self._refit_lock:
-            return lawm.umap_places(action_PA)
+            return lawm.umap_places_apart(action_PA)
 
     def sample(self, family: str, capacity: float, count: int) -> Tensor:
         """Actions made from nothing, one after each of `count` states spread over the library, action_XA."""

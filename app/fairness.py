@@ -13,13 +13,14 @@ from time import monotonic
 
 import fastapi
 import gradio as gr
-from gradio.queueing import Event, Queue
+from gradio.queueing import Event, EventQueue, Queue
 from gradio.utils import LRUCache
 
 WAITING = 32  # requests at most, of all visitors
 WAITING_OF_ONE = 24  # of one address, so that there is always room for another; of one page, answers not fetched too
 REMEMBERED = 4096  # visitors whose last turn is known
 SESSIONS = 256  # pages for which answers are kept until they fetch them
+CANCELLED = "cancelled"  # the queue of requests that only have to be told so
 NAME_LENGTH = 64  # of a page's session, at most
 
 FULL = "Too many requests are waiting just now. Nothing is lost; try again in a moment."
@@ -79,6 +80,20 @@ class FairQueue(Queue):
         while len(self._served) > REMEMBERED:
             self._served.popitem(last=False)
         return found
+
+    def hurry(self, page: str, job: str) -> None:
+        """Bring a page's waiting requests of this kind of job to the front. They were cancelled, so nobody waits for
+        what they do: their handlers answer at once. To be called in the event loop.
+        """
+        for name, queue in list(self.event_queue_per_concurrency_id.items()):
+            cancelled = [e for e in queue.queue if e.session_hash == page and getattr(e.fn.fn, "job", None) == job]
+            if not cancelled or name == CANCELLED:
+                continue
+            queue.queue[:] = [event for event in queue.queue if event not in cancelled]
+            for event in cancelled:
+                event.concurrency_id = CANCELLED
+            front = self.event_queue_per_concurrency_id.setdefault(CANCELLED, EventQueue(CANCELLED, None))
+            front.queue += cancelled
 
     def _waiting_since(self, event: Event) -> tuple[float, ...]:
         """By address and by page: the last turn, or when the request came where that is later."""

@@ -19,6 +19,17 @@ PAGES = 4096  # pages whose last Cancel is remembered
 
 Result = TypeVar("Result")
 Check = Callable[[], None]
+Handler = TypeVar("Handler", bound=Callable)
+
+
+def job(kind: str) -> Callable[[Handler], Handler]:
+    """Mark a handler as a job of this kind, so that the queue knows which requests a Cancel means."""
+
+    def mark(handler: Handler) -> Handler:
+        handler.job = kind
+        return handler
+
+    return mark
 
 
 class CancelledJobError(ValueError):
@@ -31,7 +42,9 @@ class CancelledJobError(ValueError):
 class Jobs:
     """The long requests of every page. A page has at most one job of each kind at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, hurry: Callable[[str, str], None] = lambda page, kind: None) -> None:
+        """hurry: brings a page's waiting requests of a kind to the front, to be answered at once."""
+        self.hurry = hurry
         self._threads = ThreadPoolExecutor(WORKERS, thread_name_prefix="job")
         self._cancelled: OrderedDict[tuple[str, str], float] = OrderedDict()
 
@@ -42,6 +55,7 @@ class Jobs:
         self._cancelled.move_to_end(key)
         while len(self._cancelled) > PAGES:
             self._cancelled.popitem(last=False)
+        self.hurry(*key)
 
     def run(
         self,

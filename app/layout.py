@@ -71,7 +71,9 @@ def build_page(
         wire_capacity_tab(sweep, tabs, selection, studio)
         wire_link(page, copy, tabs, selection, action_map, studio, run_transfer)
         build_endpoints(studio)
-    return queue_fairly(check_endpoints(page), concurrency=2, behind_proxy=behind_proxy, in_order={ELSEWHERE})
+    page = queue_fairly(check_endpoints(page), concurrency=2, behind_proxy=behind_proxy, in_order={ELSEWHERE})
+    selection.jobs.hurry = page._queue.hurry
+    return page
 
 
 def build_header(studio: Studio) -> gr.Button:

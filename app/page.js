@@ -37,7 +37,7 @@ function showJobs() {
     const tracker = document.querySelector(`#${panel} > [data-testid=status-tracker]:is(.full, .minimal):not(.hide)`);
     const bar = tracker?.querySelector("[role=progressbar]"), starter = document.getElementById(button);
     starter?.classList.toggle("running", Boolean(tracker));
-    starter?.style.setProperty("--done", `${bar?.ariaValueNow ?? 0}%`);
+    starter?.style.setProperty("--done", bar?.ariaValueNow ?? 0);
     starter?.setAttribute("aria-busy", String(Boolean(tracker)));
     document.getElementById(`cancel-${kind}`)?.classList.toggle("shown", Boolean(tracker));
   }
@@ -65,6 +65,7 @@ function notify(text, act = null, lasts = false) {
 }
 notice.addEventListener("click", () => { const act = follow; notify(""); act?.(); });
 
+document.addEventListener("notice", (event) => notify(event.detail));
 const refused = () => document.querySelector("#message .message.shown");
 document.addEventListener("added", () => requestAnimationFrame(() => {
   if (!refused()) notify("Added to the script. Open Compose →", () => document.querySelector("#tab-compose").click());

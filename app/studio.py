@@ -28,7 +28,7 @@ from app.driving import DrivingSchool
 from app.gallery import Gallery, read_gallery
 from app.pictures import draw_sheet, spread_frames
 from app.piece import Piece
-from app.views import Shown, View, draw_lane, draw_result, effect, is_still, look_taken
+from app.views import Shown, View, draw_lane, draw_result, effect, is_still, look_taken, pack_view, unpack_view
 
 THUMB_PIXELS, THUMB_FRAMES = 96, 6
 PREVIEW_STEPS, PREVIEW_PIXELS = 8, 224
@@ -205,12 +205,18 @@ class Studio:
 
     def _perform(self, recipe: lawm.Recipe, source: lawm.Clip | None, target: lawm.Clip, report: Progress) -> View:
         key = hashlib.sha256(recipe.to_json().encode()).hexdigest()[:16]
-        view = self.views.get(key)
+        view = self.view(key)
         if view is None:
             view = self._compute(key, recipe, source, target, lambda f, what: report(0.1 + 0.8 * f, what))
-            view = self.views.keep(key, view, view.size_bytes)
+            packed = pack_view(view)
+            self.views.keep(key, packed, packed.size_bytes)
         report(1.0, "Done")
         return view
+
+    def view(self, key: str) -> View | None:
+        """A result that is still kept."""
+        packed = self.views.get(key)
+        return packed and unpack_view(packed)
 
     def _compute(
         self, key: str, recipe: lawm.Recipe, source: lawm.Clip | None, target: lawm.Clip, report: Progress

@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # for editors and type checkers
     from lawm_core.evaluation.library import ActionLibrary, load_library
     from lawm_core.evaluation.meaning import say_motion
     from lawm_core.evaluation.paper import paper_ratios
-    from lawm_core.evaluation.projection import umap_places
+    from lawm_core.evaluation.projection import umap_places, umap_places_apart
     from lawm_core.evaluation.recipe import ClipReference, Recipe, content_hash, film, lanes, perform
     from lawm_core.evaluation.script import ActionScript, ScriptStep, Term, read_script
     from lawm_core.evaluation.transfer import apply_actions, transfer, try_actions
@@ -102,6 +102,7 @@ __all__ = [
     "transfer",
     "try_actions",
     "umap_places",
+    "umap_places_apart",
     "write_clip",
 ]
 
@@ -112,7 +113,7 @@ _EXPORTS = {
     "evaluation.library": ("ActionLibrary", "load_library"),
     "evaluation.meaning": ("say_motion",),
     "evaluation.paper": ("paper_ratios",),
-    "evaluation.projection": ("umap_places",),
+    "evaluation.projection": ("umap_places", "umap_places_apart"),
     "evaluation.recipe": ("ClipReference", "Recipe", "content_hash", "film", "lanes", "perform"),
     "evaluation.script": ("ActionScript", "ScriptStep", "Term", "read_script"),
     "evaluation.transfer": ("apply_actions", "transfer", "try_actions"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import gradio as gr
 
 from app.components import build_piece
@@ -15,3 +17,8 @@ def build_message(elem_id: str) -> gr.HTML:
 def message_value(text: str = "") -> dict:
     """What the area says; nothing hides it."""
     return {"text": text}
+
+
+def notice_value(text: str) -> dict:
+    """Nothing to say here, and a notice at the page's lower edge. Each is another value, so that each is shown."""
+    return {"text": "", "notice": text, "at": time.monotonic()}

@@ -18,6 +18,7 @@ function drawSteps(value) {
     tr.append(...cells.map((text) => Object.assign(document.createElement(kind), { textContent: text })));
     return tr;
   };
+  find(".plan-steps").hidden = !value.steps.length;
   find(".plan-steps").replaceChildren(row(["step", ...value.names], "th"), ...value.steps.map((step, i) => row([String(i + 1), ...step], "td")));
 }
 

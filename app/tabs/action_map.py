@@ -13,7 +13,7 @@ from app.components.action_map import build_map, columns, layer, map_value, path
 from app.components.chosen import build_chosen, mean_value, point_value
 from app.components.lanes import build_lanes, lanes_value
 from app.components.message import message_value
-from app.jobs import Check, Jobs
+from app.jobs import Check, Jobs, job
 from app.studio import Studio
 from app.tabs.selection import (
     MODEL_QUEUE,
@@ -22,8 +22,8 @@ from app.tabs.selection import (
     build_cancel,
     chosen_piece,
     chosen_pieces,
+    refusal,
     said,
-    tell,
     whenever,
     wire_cancel,
 )
@@ -206,7 +206,7 @@ def guarded(act: Callable[[], tuple], outputs: int = ANSWERS) -> tuple:
     try:
         return act()
     except Exception as error:
-        return (message_value(tell(error)), *[gr.skip()] * (outputs - 1))
+        return (refusal(error), *[gr.skip()] * (outputs - 1))
 
 
 def as_map(value: object) -> dict:
@@ -259,6 +259,7 @@ def name_samples(atlas: Atlas) -> Callable:
 def name_refit(atlas: Atlas, jobs: Jobs) -> Callable:
     """The handler that lays the map out anew."""
 
+    @job("refit")
     def refit(
         request: gr.Request,
         family: str,

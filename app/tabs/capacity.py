@@ -10,16 +10,16 @@ import gradio as gr
 from app.components.curves import build_curves, dial_value
 from app.components.lanes import build_lanes, lanes_value
 from app.components.message import message_value
-from app.jobs import Check, Jobs
+from app.jobs import Check, Jobs, job
 from app.studio import Studio
 from app.tabs.selection import (
     PRIVATE,
     Selection,
     build_cancel,
     chosen_pieces,
+    refusal,
     result_queue,
     said,
-    tell,
     whenever,
     wire_cancel,
 )
@@ -51,7 +51,7 @@ def build_capacity_tab(studio: Studio, curves: list[dict]) -> CapacityParts:
         compare = gr.Radio([ALONG, ACROSS], value=ALONG, label="Compare", elem_id="compare", scale=4)
         run = gr.Button("Compare", elem_id="run-sweep", scale=1, min_width=140, size="sm")
         stop = build_cancel("sweep")
-    lanes = build_lanes(None, "sweep", "Press Compare to see the open pair under several limits.")
+    lanes = build_lanes(None, "sweep", "The open pair at several capacities appears here.")
     drawn = build_curves(curves, studio.model.families[0], 1.0, "curves")
     return CapacityParts(compare=compare, run=run, stop=stop, lanes=lanes, curves=drawn)
 
@@ -82,6 +82,7 @@ def wire_capacity_tab(parts: CapacityParts, tabs: gr.HTML, selection: Selection,
 def name_sweep(studio: Studio, jobs: Jobs) -> Callable:
     """The handler that compares settings; each result is shown as it comes."""
 
+    @job("sweep")
     def compare_settings(
         request: gr.Request,
         compare: str,
@@ -108,7 +109,7 @@ def name_sweep(studio: Studio, jobs: Jobs) -> Callable:
             try:
                 views.append(jobs.run("sweep", request, work))
             except Exception as error:
-                yield message_value(tell(error)), gr.skip()
+                yield refusal(error), gr.skip()
                 return
             yield message_value(), lanes_value(shown_together(views, along))
 

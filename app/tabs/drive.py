@@ -18,10 +18,10 @@ from app.components.message import message_value
 from app.components.plan import build_plan, distance_text, plan_value
 from app.components.script import script_value
 from app.driving import Distance, Drive, Goal
-from app.jobs import Jobs
+from app.jobs import Jobs, job
 from app.pictures import pack_picture
 from app.studio import Studio
-from app.tabs.selection import PRIVATE, Selection, build_cancel, chosen_piece, tell, wire_cancel
+from app.tabs.selection import PRIVATE, Selection, build_cancel, chosen_piece, refusal, wire_cancel
 
 LEAD = (
     "A robot's own commands, understood through a **controller** that says which latent action each one means here. "
@@ -228,6 +228,7 @@ class DriveHandlers:
 
         return self._guarded(act, 5)
 
+    @job("plan")
     def plan(
         self,
         request: gr.Request,
@@ -260,7 +261,7 @@ class DriveHandlers:
                 yield message_value(), visit, gr.skip(), shown_plan(value), gr.update(interactive=last)
         except Exception as error:
             ready = gr.update(interactive=visit.plan is not None)  # a cancelled search leaves its best plan so far
-            yield message_value(tell(error)), gr.skip(), gr.skip(), gr.skip(), ready
+            yield refusal(error), gr.skip(), gr.skip(), gr.skip(), ready
 
     def do(self, visit: Visit) -> Iterator[tuple]:
         """The plan, step by step, in the model and in the simulator; then how close it came to the goal."""
@@ -274,7 +275,7 @@ class DriveHandlers:
             reached = distance_text(self.school.distance(visit.drive, visit.goal), visit.start)
             yield *(gr.skip(),) * 4, gr.update(reached=reached)
         except Exception as error:
-            yield message_value(tell(error)), *(gr.skip(),) * 4
+            yield refusal(error), *(gr.skip(),) * 4
 
     def record(self, visit: Visit) -> tuple:
         """The drive's latent actions as a script."""
@@ -295,7 +296,7 @@ class DriveHandlers:
         try:
             return act()
         except Exception as error:
-            return message_value(tell(error)), *[gr.skip()] * (outputs - 1)
+            return refusal(error), *[gr.skip()] * (outputs - 1)
 
 
 def shown_plan(value: dict | None) -> dict:

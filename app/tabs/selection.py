@@ -10,9 +10,9 @@ import gradio as gr
 
 import lawm_core as lawm
 from app.components.choices import Choice, build_choices, choice_value, chosen_key, extra_choice
-from app.components.message import message_value
+from app.components.message import message_value, notice_value
 from app.gallery import GalleryPair
-from app.jobs import Jobs
+from app.jobs import CancelledJobError, Jobs
 from app.pictures import data_uri
 from app.piece import FEWEST_FRAMES, FRAMES, MOST_FRAMES, Piece
 from app.studio import Studio
@@ -154,8 +154,8 @@ def build_cancel(kind: str) -> gr.Button:
 def wire_cancel(button: gr.Button, kind: str, jobs: Jobs) -> None:
     """Make the button cancel the page's job of this kind."""
 
-    def cancel(request: gr.Request) -> None:
-        """Cancel."""
+    async def cancel(request: gr.Request) -> None:  # async, so that it runs where the queue does
+        """Cancel the page's job, whether it runs or waits."""
         jobs.cancel(kind, request)
 
     button.click(cancel, None, None, queue=False, show_progress="hidden", **PRIVATE)
@@ -174,7 +174,7 @@ def name_upload(studio: Studio) -> Callable[[str | None], tuple]:
                 raise ValueError("No file came; choose a video to upload.")
             clip, picture = studio.open_clip(Piece.of(path)), studio.draw_thumbnail(path)
         except Exception as error:
-            return gr.skip(), gr.skip(), gr.skip(), message_value(tell(error))
+            return gr.skip(), gr.skip(), gr.skip(), refusal(error)
         length = f"{clip.file_seconds:.1f} s. " if clip.file_seconds else ""
         note = f"{clip.name}, {length}The centre square of the picture is used."
         extra = extra_choice(UPLOAD, clip.name, note, data_uri(picture))
@@ -208,6 +208,13 @@ def said(family: str, capacity: float) -> str:
 def refused(message: object) -> bool:
     """Whether the last request was refused: the reason must stay readable, so nothing goes on after it."""
     return isinstance(message, dict) and bool(message.get("text"))
+
+
+def refusal(error: Exception) -> dict:
+    """What the page says of a request that was refused or failed; of a cancelled one, only a notice."""
+    if isinstance(error, CancelledJobError):
+        return notice_value(str(error))
+    return message_value(tell(error))
 
 
 def tell(error: Exception) -> str:

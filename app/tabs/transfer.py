@@ -12,16 +12,16 @@ from app.components.facts import build_facts, facts_value
 from app.components.lanes import build_lanes, lanes_value
 from app.components.message import message_value
 from app.gallery import Gallery, GalleryPair
-from app.jobs import Check, Jobs
+from app.jobs import Check, Jobs, job
 from app.studio import Export, Studio
 from app.tabs.selection import (
     PRIVATE,
     Selection,
     chosen_piece,
     name_upload,
+    refusal,
     refused,
     result_queue,
-    tell,
     whenever,
     wire_cancel,
 )
@@ -97,6 +97,7 @@ class TransferRun:
     def after(self, event, told: gr.components.Component, allows: Callable[[object], bool]):
         """Once this has happened, if what it `told` allows it."""
 
+        @job("transfer")
         def go_on(request: gr.Request, said: object, *values: object) -> tuple:
             return self.transfer(request, *values) if allows(said) else (gr.skip(),) * len(self.running["outputs"])
 
@@ -157,6 +158,7 @@ def wire_uploads(selection: Selection, open_upload: Callable, run: TransferRun) 
 def name_transfer(studio: Studio, jobs: Jobs) -> tuple[Callable[..., tuple], Callable[[object], tuple]]:
     """The handler that runs a transfer and fills the tab with it, and the one that writes its files."""
 
+    @job("transfer")
     def show_transfer(
         request: gr.Request,
         source: object,
@@ -190,7 +192,7 @@ def name_transfer(studio: Studio, jobs: Jobs) -> tuple[Callable[..., tuple], Cal
         try:
             view = jobs.run("transfer", request, work)
         except Exception as error:
-            return message_value(tell(error)), *[gr.skip()] * 6
+            return refusal(error), *[gr.skip()] * 6
         index = studio.gallery.pair_index(chosen_key(source), chosen_key(target))
         pair = choice_value(None if index is None else str(index))
         page = message_value(), lanes_value(view.shown), facts_value(view, studio.warnings(view)), pair
@@ -198,7 +200,7 @@ def name_transfer(studio: Studio, jobs: Jobs) -> tuple[Callable[..., tuple], Cal
 
     def write_files(lanes: object) -> tuple:
         """The files of the result that is on the page; nothing where it is gone already."""
-        view = studio.views.get(lanes.get("key")) if isinstance(lanes, dict) else None
+        view = studio.view(lanes.get("key")) if isinstance(lanes, dict) else None
         if view is None:
             return (gr.skip(),) * 3
         files = studio.export(view)

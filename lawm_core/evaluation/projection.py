@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -31,6 +36,27 @@ def umap_places(vector_XA: Tensor, seed: int = 0) -> Tensor:
     return torch.from_numpy(np.array(mapped.get() if hasattr(mapped, "get") else mapped, np.float32))
 
 
+def umap_places_apart(vector_XA: Tensor) -> Tensor:
+    """As `umap_places`, in a process of its own: UMAP and its compiler would take 400 MB of this one for good."""
+    given, packages = io.BytesIO(), [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
+    np.save(given, vector_XA.float().cpu().numpy())
+    done = subprocess.run(
+        [sys.executable, "-m", __name__],
+        input=given.getvalue(),
+        capture_output=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, packages))},
+    )
+    if done.returncode:
+        raise RuntimeError(f"UMAP failed in its process: {done.stderr.decode(errors='replace')[-2000:]}")
+    return torch.from_numpy(np.load(io.BytesIO(done.stdout)))
+
+
+def main() -> None:
+    """The process of `umap_places_apart`: vectors from stdin, places to stdout."""
+    vector_XA = torch.from_numpy(np.load(io.BytesIO(sys.stdin.buffer.read())))
+    np.save(sys.stdout.buffer, umap_places(vector_XA).numpy())
+
+
 def pick_umap() -> Callable:
     """cuML's UMAP where it is installed and there is a GPU, else umap-learn's."""
     if torch.cuda.is_available():
@@ -51,3 +77,7 @@ def pca_places(vector_XA: Tensor) -> Tensor:
     # A direction's sign is free; fixed here, so that a map does not flip between machines.
     most_2 = direction_2A.abs().argmax(dim=1, keepdim=True)
     return centred_XA.cpu() @ (direction_2A * direction_2A.gather(1, most_2).sign()).T
+
+
+if __name__ == "__main__":
+    main()

@@ -8,6 +8,7 @@ import gradio as gr
 import pytest
 
 from app.fairness import FULL, FULL_OF_ONE, NAME_LENGTH, WAITING, WAITING_OF_ONE, FairQueue, queue_fairly
+from app.jobs import job
 
 
 def request(address: str, forwarded: str = ""):
@@ -114,3 +115,23 @@ def test_a_pages_next_request_waits_for_its_last_where_order_is_wanted(in_order,
     assert [events[0].session_hash for events in begun] == turns
     queue.active_jobs[0] = None
     assert bool(queue.get_events()) is bool(in_order)
+
+
+def test_cancelled_requests_are_answered_at_once_and_nobody_elses_come_sooner():
+    """They go past a queue that is busy: their handlers only have to say so."""
+    with gr.Blocks() as page:
+        busy = {"concurrency_limit": 1, "concurrency_id": "model"}
+        gr.Button().click(job("transfer")(lambda: None), **busy)
+        gr.Button().click(job("plan")(lambda: None), **busy)
+    queue = queue_fairly(page, concurrency=1)._queue
+    for session in ("first", "mine", "mine", "other"):
+        send(queue, session, session)
+    running = queue.get_events()[0]
+    queue.event_queue_per_concurrency_id["model"].current_concurrency = 1
+    assert [event.session_hash for event in running] == ["first"] and queue.get_events() is None
+    queue.hurry("mine", "plan")
+    assert queue.get_events() is None  # another kind
+    queue.hurry("mine", "transfer")
+    assert order(queue) == ["mine", "mine"]
+    queue.event_queue_per_concurrency_id["model"].current_concurrency = 0
+    assert order(queue) == ["other"]

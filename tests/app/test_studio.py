@@ -17,7 +17,7 @@ from app.cache import ByteCache
 from app.components import facts
 from app.gallery import read_gallery
 from app.piece import FRAMES, Piece
-from app.studio import Studio
+from app.studio import EXPORT_ENDS, Export, Studio, write_export
 
 SIDE = 32  # of the tiny model's frames
 
@@ -84,7 +84,7 @@ def test_a_changed_file_under_the_same_name_is_read_again(desk, tmp_path):
 def test_a_transfer_asked_twice_is_computed_once(desk, folder, monkeypatch):
     first = desk.transfer(*pair(folder))
     monkeypatch.setattr(lawm, "perform", lambda *a, **k: pytest.fail("computed again"))
-    assert desk.transfer(*pair(folder)) is first
+    assert desk.transfer(*pair(folder)).shown is first.shown
 
 
 def test_threads_that_ask_for_the_same_get_the_same_object(desk, folder):
@@ -211,7 +211,7 @@ def test_an_export_of_a_script_has_three_lanes_and_its_recipe(desk, folder):
     script, actions = lawm.ActionScript(steps=(step,)), {"jump": (0.5,) * 8, "unused": (1.0,) * 8}
     view = desk.play(script, actions, pair(folder)[1])
     assert [lane.name for lane in view.shown.lanes] == ["target", "script", "control"] and view.shown.frames == 4
-    assert desk.play(script, actions, pair(folder)[1]) is view
+    assert desk.play(script, actions, pair(folder)[1]).shown is view.shown
     files = desk.export(view)
     saved = lawm.Recipe.from_json(files.recipe.read_text())
     assert saved == dataclasses.replace(view.recipe, hardware=lawm.describe_hardware(torch.device("cpu")))
@@ -238,7 +238,7 @@ def test_a_sweep_is_the_same_transfer_at_each_setting(desk, folder):
         progress=lambda f, w: told.append(f),
     )
     assert [view.result.capacity for view in views] == [0.0, 1.0] and told[-1] == 1.0
-    assert views[1] is desk.transfer(*pair(folder), capacity=1.0)
+    assert views[1].shown is desk.transfer(*pair(folder), capacity=1.0).shown
     assert not torch.equal(views[0].result.frame_TCHW, views[1].result.frame_TCHW)
 
 
@@ -312,3 +312,19 @@ def test_lent_clips_join_the_gallery_where_they_are_and_can_be_decoded(
     desk.draw_gallery()
     desk.open_clip(Piece.of(desk.gallery.path("walk.mp4")))
     assert all(trusted == (path.parent == home) for path, trusted in guarded)
+
+
+def test_a_kept_result_takes_a_quarter_and_its_files_are_the_same(desk, folder):
+    view = desk.transfer(*pair(folder))
+    plain = view.size_bytes - view.shown.size_bytes
+    assert desk.views.used_bytes - view.shown.size_bytes <= plain / 4
+    fresh, kept = dataclasses.replace(view), desk.view(view.key)
+    made = []
+    for number, one in enumerate((fresh, kept)):
+        files = Export(**{kind: folder / f"{number}{end}" for kind, end in EXPORT_ENDS.items()})
+        write_export(files, one)
+        made.append(
+            (files.video.read_bytes(), files.recipe.read_bytes(), dict(np.load(files.latents))["action_UA"].tobytes())
+        )
+    assert made[0] == made[1]
+    assert desk.view("of nobody") is None

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from lawm_core.evaluation.projection import umap_places
+from lawm_core.evaluation.projection import umap_places, umap_places_apart
 
 ASKED = {"n_neighbors": 11, "min_dist": 0.6, "spread": 1.5, "random_state": 3}
 
@@ -90,3 +90,16 @@ def test_it_leaves_the_number_of_threads_as_it_was(vector_XA):
 def test_too_few_vectors_are_said():
     with pytest.raises(ValueError, match="3 vectors came"):
         umap_places(torch.zeros(3, 5))
+
+
+def test_a_process_of_its_own_finds_the_same_places_and_leaves_no_umap_here(vector_XA, monkeypatch):
+    module = sys.modules.pop("umap", None)
+    try:
+        place_X2 = umap_places_apart(vector_XA)
+        assert "umap" not in sys.modules
+    finally:
+        if module is not None:
+            sys.modules["umap"] = module
+    torch.testing.assert_close(place_X2, umap_places(vector_XA))
+    with pytest.raises(RuntimeError, match="a map needs at least 4"):
+        umap_places_apart(torch.zeros(3, 5))
