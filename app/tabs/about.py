@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 
-from app.piece import FRAMES
+from app.piece import MOST_FRAMES
 from app.studio import Studio
 
 TEXT = """
@@ -31,7 +31,7 @@ limit.
 
 ### Limits
 
-- {frames} frames at {rate:g} per second, {size} × {size} pixels, the centre square of the picture. Sound is ignored.
+- Up to {frames} frames at {rate:g} per second, {size} × {size} pixels, the centre square of the picture. Sound is ignored.
 - It predicts what such a scene usually does. It knows no physics, and it is often wrong about what comes into view.
 - Uploads are decoded in a separate, limited process, kept only for a short while, and never sent anywhere.
 
@@ -69,7 +69,7 @@ def build_about_tab(studio: Studio, card: str | None) -> None:
     with gr.Column(elem_classes="reading"):
         gr.Markdown(
             TEXT.format(
-                frames=FRAMES,
+                frames=MOST_FRAMES,
                 rate=model.frames_per_second,
                 size=model.picture_size,
                 name=model.name,
