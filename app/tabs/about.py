@@ -31,7 +31,8 @@ limit.
 
 ### Limits
 
-- Up to {frames} frames at {rate:g} per second, {size} × {size} pixels, the centre square of the picture. Sound is ignored.
+- Up to {frames} frames at {rate:g} per second, {size} × {size} pixels: the centre square of the picture. Sound is
+  ignored.
 - It predicts what such a scene usually does. It knows no physics, and it is often wrong about what comes into view.
 - Uploads are decoded in a separate, limited process, kept only for a short while, and never sent anywhere.
 

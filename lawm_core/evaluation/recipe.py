@@ -128,8 +128,9 @@ def lanes(result: Transfer, source: Clip | None, target: Clip) -> dict[str, Tens
 
 
 def film(result: Transfer, source: Clip | None, target: Clip) -> Tensor:
-    """All lanes side by side, as long as the result, frame_TCHW. Each is rounded to 8 bits before it is enlarged, so that
-    the film of a result that was kept in bytes is the same.
+    """All lanes side by side, as long as the result, frame_TCHW.
+
+    Each is rounded to 8 bits before it is enlarged, so that the film of a result that was kept in bytes is the same.
     """
     rounded = [(lane_TCHW * 255).round() / 255 for lane_TCHW in lanes(result, source, target).values()]
     return side_by_side(rounded)
