@@ -19,14 +19,14 @@ from app.cache import ByteCache
 PROTOTYPES = 9
 NEIGHBOURS = 8
 MOST_COMPARED = 2000
-AT_ONCE = 64  # transitions whose actions are inferred together
+AT_ONCE = 16  # transitions whose actions are inferred together
 
 
 class Atlas:
     """A library, and the folder that may hold its clips."""
 
     def __init__(
-        self, model: lawm.LatentActionModel, library: lawm.ActionLibrary, folder: str | Path, cache_bytes: int = 2**25
+        self, model: lawm.LatentActionModel, library: lawm.ActionLibrary, folder: str | Path, cache_bytes: int = 2**24
     ) -> None:
         self.model, self.library, self.folder = model, library, Path(folder)
         self.has_clips = all((self.folder / clip.name).is_file() for clip in library.index.clips)

@@ -13,12 +13,12 @@ import time
 from collections.abc import Iterator
 
 ARENA_MAX = -8  # mallopt's M_ARENA_MAX
-HEAPS = 2
-TRIM_SECONDS = 20.0
+HEAPS = 1
+TRIM_SECONDS = 5.0
 
 
 def keep_few_heaps() -> None:
-    """At most HEAPS for all threads, from here on: one for each would keep what its thread once needed."""
+    """At most HEAPS for all threads, from here on: each would keep what its threads once needed."""
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
         libc.mallopt(ARENA_MAX, HEAPS)

@@ -63,8 +63,8 @@ class Studio:
         gallery_folder: str | Path,
         mark: str = "",
         library_folder: str | Path | None = None,
-        clip_cache_bytes: int = 48 * 2**20,
-        view_cache_bytes: int = 96 * 2**20,
+        clip_cache_bytes: int = 40 * 2**20,
+        view_cache_bytes: int = 64 * 2**20,
     ) -> None:
         self.model, self.mark = model, mark
         self.gallery: Gallery = self._usable(read_gallery(gallery_folder))
