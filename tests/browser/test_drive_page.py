@@ -168,7 +168,7 @@ def test_a_plan_can_be_cancelled_and_the_page_goes_on(open_drive):
     expect(tracker).to_have_attribute("aria-label", re.compile(r"Round 1, about \d+ s left"))  # before any round ended
     page.click("#cancel-plan")
     expect(page.locator("#cancel-plan")).to_be_hidden()
-    expect(page.locator("#message")).to_contain_text("Cancelled")
+    expect(page.locator(".chip")).to_contain_text("Cancelled")
     drive(page, "ArrowUp", 1)
     assert steps(page) == 2  # planning takes nothing away from the drive
     plan(page)

@@ -155,7 +155,7 @@ def test_a_run_is_seen_beside_its_button_and_on_the_panels_and_can_be_cancelled(
     expect(page.locator("#lanes [role=progressbar]")).to_be_visible()
     cancel.click()
     expect(cancel).to_be_hidden()
-    expect(page.locator("#message")).to_contain_text("Cancelled. The previous result stays.")
+    expect(page.locator(".chip")).to_contain_text("Cancelled. The previous result stays.")
     assert result_key(page) == old
     page.click("#run-transfer")
     wait_for_new_result(page, old)
