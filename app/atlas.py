@@ -54,12 +54,9 @@ class Atlas:
         key = (family, round(capacity, 4))
         action_PA = self._actions.get(key)
         if action_PA is None:
-            action_PA = torch.cat(
-                [
-                    self.model.infer_actions(pair_X2ND, family, capacity, flow_X12HW)[:, 0].cpu()
-                    for pair_X2ND, flow_X12HW in self._read()
-                ]
-            )
+            with torch.inference_mode():
+                parts = [self.model.infer_actions(pair, family, capacity, flow)[:, 0] for pair, flow in self._read()]
+            action_PA = torch.cat(parts).cpu()
             self._actions.keep(key, action_PA, action_PA.nbytes)
         return action_PA
 
@@ -70,7 +67,6 @@ class Atlas:
                 self._states = torch.cat([self._encode(clip) for clip in self.library.index.clips])
         return self._states
 
-    @torch.inference_mode()
     def _read(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         """All states and the flow between them, in parts. The flow, which takes longest and is the same at every
         setting, is read once.

@@ -24,7 +24,7 @@ from app.pictures import pack_picture, unpack_picture
 
 MOST_STEPS = 64  # of a drive: as long as a script may be
 PRESENTS_BYTES = 16 << 20  # of all drives' moments; one that is forgotten is driven again from the last kept one
-WORLDS_OPEN = 4  # simulators at once, 40 MB each; the longest unused one goes
+WORLDS_OPEN = 4  # simulators at once, 30 MB each; the longest unused one goes
 RENEW_BELOW = 0.5  # share of the frame that is visible in the reference; with less, a drawn frame becomes the reference
 SHOWN_ENDS = 5  # of a search: the plan and the best candidates
 ROUNDS = 40  # of a search, at most; its time runs out sooner

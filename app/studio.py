@@ -64,7 +64,7 @@ class Studio:
         mark: str = "",
         library_folder: str | Path | None = None,
         clip_cache_bytes: int = 40 * 2**20,
-        view_cache_bytes: int = 64 * 2**20,
+        view_cache_bytes: int = 96 * 2**20,
     ) -> None:
         self.model, self.mark = model, mark
         self.gallery: Gallery = self._usable(read_gallery(gallery_folder))

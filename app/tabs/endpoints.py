@@ -126,13 +126,9 @@ def build_endpoints(studio: Studio) -> None:
     offer(replay, [answer("recipe"), *videos], [file("video")], results)
 
 
-INPUTS: dict[str, tuple[tuple[str, gr.components.Component], ...]] = {}  # of each endpoint, by name
-
-
 def offer(handler: Callable, inputs: Sequence, outputs: Sequence, queue: dict) -> None:
     """One endpoint under the handler's own name."""
     gr.Button(visible=False).click(handler, inputs, outputs, api_name=handler.__name__, **queue)
-    INPUTS[handler.__name__] = tuple(zip(signature(handler).parameters, inputs, strict=True))
 
 
 def check_endpoints(page: gr.Blocks) -> gr.Blocks:
@@ -144,8 +140,9 @@ def check_endpoints(page: gr.Blocks) -> gr.Blocks:
 
     def validate_inputs(block_fn: object, values: list) -> None:
         count_inputs(block_fn, values)
-        for i, (name, component) in enumerate(INPUTS.get(block_fn.api_name, ())):
-            values[i] = checked_input(name, component, values[i])
+        if block_fn.api_visibility == "public":
+            for i, (name, component) in enumerate(zip(signature(block_fn.fn).parameters, block_fn.inputs, strict=True)):
+                values[i] = checked_input(name, component, values[i])
 
     page.validate_inputs = validate_inputs
     return page

@@ -27,13 +27,13 @@ sys.path.insert(0, str(ROOT))
 
 from imageio_ffmpeg import get_ffmpeg_exe
 
+from app.tabs.capacity import ACROSS, ALONG
+from app.tabs.drive import FROM_TARGET, GOAL_AHEAD, SIMULATED
 from benchmarks.serving import Server, served
 from benchmarks.telling import tell
 from benchmarks.trust.strange import TOLD, VALUES
 from benchmarks.trust.visitor import Answer, Visitor
 
-SIMULATED, GOAL_AHEAD = "a new simulated scene", "a moment ahead in the scene"
-ALONG, ACROSS = "capacities of the family", "families at the dial's capacity"
 GALLERY = ROOT / "assets" / "gallery"
 STAY = 20  # requests of one visitor
 FAMILIES = ("noisy", "sparse", "discrete")
@@ -187,9 +187,8 @@ class Day:
     def drive(self) -> Answer:
         """A drive from a picture, a few steps and one back."""
         robot = self.chance.choice(("arm", "rover"))
-        place = "the target's first frame"
         clip = self.chance.choice(self.clips)
-        begun = self.visitor.ask("begin", robot, place, clip, None, 0, *self.setting(), None)
+        begun = self.visitor.ask("begin", robot, FROM_TARGET, clip, None, 0, *self.setting(), None)
         if refusal_of(begun):
             return begun
         number = (begun.values[2] or {}).get("drive") if isinstance(begun.values[2], dict) else None
