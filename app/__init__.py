@@ -1,1 +1,1 @@
-"""What a person sees: a web page. No mathematics; `lawm_core` computes."""
+"""The web page, built with Gradio. The models and all of their computation are in `lawm_core`."""

@@ -1,10 +1,10 @@
-"""`python -m app`."""
+"""Run the web page: `python -m app`."""
 
 import sys
 
-from app.options import answer_early
+from app.options import check_early
 
-answer_early()  # before the imports that take seconds
+check_early()  # before the import below, which takes seconds
 
 from app.main import main  # noqa: E402
 

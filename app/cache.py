@@ -1,4 +1,4 @@
-"""A cache bounded in bytes: the least recently used goes first. Safe to share between threads."""
+"""A least-recently-used cache with a limit in bytes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ Value = TypeVar("Value")
 
 
 class ByteCache(Generic[Value]):
-    """Keeps values while their sizes add up to at most `max_bytes`; a value larger than that is not kept at all."""
+    """A thread-safe cache of the most recently used values, up to `max_bytes` in total.
+
+    A value that is larger than `max_bytes` is not kept.
+    """
 
     def __init__(self, max_bytes: int) -> None:
         if max_bytes < 0:
-            raise ValueError(f"max_bytes came as {max_bytes}; 0 or more is needed.")
+            raise ValueError(f"max_bytes must be at least 0, got {max_bytes}.")
         self.max_bytes = max_bytes
         self._entries: OrderedDict[Hashable, tuple[Value, int]] = OrderedDict()
         self._used_bytes = 0
@@ -23,22 +26,22 @@ class ByteCache(Generic[Value]):
 
     @property
     def used_bytes(self) -> int:
-        """What the kept values add up to."""
+        """Total size of all values in bytes."""
         return self._used_bytes
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def get(self, key: Hashable) -> Value | None:
-        """The value, now the most recently used, or None."""
+        """Return a value and mark it as most recently used; None if it is not in the cache."""
         with self._lock:
             if key not in self._entries:
                 return None
             self._entries.move_to_end(key)
             return self._entries[key][0]
 
-    def keep(self, key: Hashable, value: Value, size_bytes: int) -> Value:
-        """Keeps the value and returns it; where another thread was first, that thread's value is returned instead."""
+    def put(self, key: Hashable, value: Value, size_bytes: int) -> Value:
+        """Add a value and return it. If the key is already there, return the existing value instead."""
         with self._lock:
             if key in self._entries:
                 self._entries.move_to_end(key)

@@ -1,5 +1,6 @@
-"""The clips and pairs on offer: a folder of videos with its gallery.json, and what others lend, listed in gallery.toml
-beside the folder and fetched into its `lent` by `python -m lawm_core gallery pull`.
+"""The gallery: a folder of videos with a gallery.json, and the downloaded clips that gallery.toml lists.
+
+`gallery.toml` lies beside the folder; `lawm gallery pull` downloads its clips to the sub-folder `external`.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from pathlib import Path
 
 import lawm_core as lawm
 
-LENT = "lent"
+EXTERNAL = "external"
 
 
 @dataclass(frozen=True, kw_only=True)
-class GalleryClip:
-    """One video of the folder; `about` is a sentence for people."""
+class GalleryVideo:
+    """A video of the gallery. file: name of the file in the gallery's folder. about: what the video shows."""
 
     file: str
     title: str
@@ -25,7 +26,7 @@ class GalleryClip:
 
 @dataclass(frozen=True, kw_only=True)
 class GalleryPair:
-    """Two files of the folder that go well together; `about` says what to look for."""
+    """A source and a target that make a good example. source, target: file names. about: what the result shows."""
 
     title: str
     source: str
@@ -35,63 +36,77 @@ class GalleryPair:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Everything there is to choose from; empty when the folder holds no gallery.json."""
+    """Videos and pairs to choose from. external: names of the files in the sub-folder `external`."""
 
     folder: Path
-    clips: tuple[GalleryClip, ...] = ()
+    videos: tuple[GalleryVideo, ...] = ()
     pairs: tuple[GalleryPair, ...] = ()
-    lent: frozenset[str] = frozenset()  # files of clips that are not the project's own
+    external: frozenset[str] = frozenset()
 
     def path(self, file: str) -> Path:
-        """Where a clip lies. Only names in its lists are known here, so no name can lead out of the folder."""
-        if not any(clip.file == file for clip in self.clips):
-            close = get_close_matches(file, [clip.file for clip in self.clips], n=3)
-            meant = f" (close to it: {', '.join(close)})" if close else ""
-            raise ValueError(f"{file[:80]!r} is not in the gallery{meant}; choose one of its clips or upload a video.")
-        return self.folder / LENT / file if file in self.lent else self.folder / file
+        """Return the path of a video. Raises ValueError unless the gallery has a video with this file name.
+
+        Other files, in particular files outside of the folder, can therefore not be opened by name.
+        """
+        names = [video.file for video in self.videos]
+        if file not in names:
+            similar = get_close_matches(file, names, n=3)
+            hint = f" (similar: {', '.join(similar)})" if similar else ""
+            raise ValueError(f"{file[:80]!r} is not in the gallery{hint}. Choose one of its clips or upload a video.")
+        return self.folder / EXTERNAL / file if file in self.external else self.folder / file
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """Titles of the videos by file name."""
+        return {video.file: video.title for video in self.videos}
 
     def without(self, files: set[str]) -> Gallery:
-        """Without some clips, and the pairs that need them."""
-        clips = tuple(clip for clip in self.clips if clip.file not in files)
+        """Return the gallery without some videos and the pairs that need them."""
+        videos = tuple(video for video in self.videos if video.file not in files)
         pairs = tuple(pair for pair in self.pairs if not files & {pair.source, pair.target})
-        return Gallery(self.folder, clips, pairs, self.lent - files)
+        return Gallery(self.folder, videos, pairs, self.external - files)
 
     def pair_index(self, source: str, target: str) -> int | None:
-        """Which pair this source and target are, if any."""
+        """Return the index of the pair with this source and target, or None if there is no such pair."""
         return next((i for i, p in enumerate(self.pairs) if (p.source, p.target) == (source, target)), None)
 
 
 def read_gallery(folder: str | Path) -> Gallery:
-    """The folder's gallery. Entries whose file is not there are left out: a gallery may be installed in part."""
+    """Return the gallery of a folder, without the entries whose file is missing.
+
+    Without a gallery.json, the gallery is empty. Raises ValueError if gallery.json or gallery.toml is invalid.
+    """
     folder = Path(folder)
     listing = folder / "gallery.json"
     if not listing.is_file():
         return Gallery(folder)
     try:
         content = json.loads(listing.read_text(encoding="utf-8"))
-        clips = [GalleryClip(**known(entry, GalleryClip)) for entry in content["clips"]]
-        pairs = [GalleryPair(**known(entry, GalleryPair)) for entry in content.get("pairs", [])]
+        videos = [GalleryVideo(**select_fields(entry, GalleryVideo)) for entry in content["clips"]]
+        pairs = [GalleryPair(**select_fields(entry, GalleryPair)) for entry in content.get("pairs", [])]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"{listing} cannot be read as a gallery: {error!r}.") from None
-    lent = read_lent(folder)
-    own = {clip.file for clip in clips}
-    gone = {file for file in own if not (folder / file).is_file() or Path(file).name != file}
-    borrowed = tuple(clip for clip in lent if clip.file not in own)
-    files = frozenset(clip.file for clip in borrowed)
-    return Gallery(folder, (*clips, *borrowed), tuple(pairs), files).without(gone)
+        raise ValueError(
+            f"{listing} must have a list `clips`, each with `file` and `title`, and may have a list `pairs`, each with "
+            f"`title`, `source` and `target`. Reading it raised {error!r}."
+        ) from None
+    own = {video.file for video in videos}
+    missing = {file for file in own if not (folder / file).is_file() or Path(file).name != file}
+    external = tuple(video for video in read_external(folder) if video.file not in own)
+    files = frozenset(video.file for video in external)
+    return Gallery(folder, (*videos, *external), tuple(pairs), files).without(missing)
 
 
-def read_lent(folder: Path) -> tuple[GalleryClip, ...]:
-    """Clips that were fetched, with whose they are; ValueError where their list cannot be read."""
+def read_external(folder: Path) -> tuple[GalleryVideo, ...]:
+    """Return the downloaded clips of a gallery, each described by its attribution and licence."""
     listing = folder.resolve().parent / f"{folder.resolve().name}.toml"
     if not listing.is_file():
         return ()
-    here = lawm.clips_here(lawm.read_listing(listing), folder / LENT)
+    clips = lawm.downloaded_clips(lawm.read_gallery(listing), folder / EXTERNAL)
     return tuple(
-        GalleryClip(file=clip.file, title=clip.words, about=f"{clip.attribution}. {clip.licence}.") for clip in here
+        GalleryVideo(file=clip.file, title=clip.title, about=f"{clip.attribution}. {clip.licence}.") for clip in clips
     )
 
 
-def known(entry: dict, kind: type) -> dict:
-    """The fields of `entry` that `kind` has: a gallery.json may say more than the page shows."""
+def select_fields(entry: dict, kind: type) -> dict:
+    """Return the fields of `entry` that the dataclass `kind` has; gallery.json may have more."""
     return {name: value for name, value in entry.items() if name in kind.__dataclass_fields__}

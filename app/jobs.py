@@ -1,4 +1,4 @@
-"""Long requests that can be cancelled: the page gets its answer at once, and the work stops at its next check."""
+"""Long requests that can be cancelled: after Cancel, the page gets a response at once, and the work stops soon."""
 
 from __future__ import annotations
 
@@ -11,83 +11,89 @@ from typing import TypeVar
 
 import gradio as gr
 
-WORKERS = 4
+MAX_WORKERS = 4
 POLL_SECONDS = 0.1
-# A page sends the request that waited behind a cancelled one right after it; that one is cancelled as well.
+# After a cancelled request, a page sends the request that waited behind it. Requests that arrive within this time after
+# a Cancel are therefore cancelled too.
 GRACE_SECONDS = 0.5
-PAGES = 4096  # pages whose last Cancel is remembered
+MAX_PAGES = 4096  # number of pages (counted once per kind of job) whose last Cancel is remembered
 
 Result = TypeVar("Result")
-Check = Callable[[], None]
+Check = Callable[[], None]  # raises CancelledJobError if the job was cancelled
 Handler = TypeVar("Handler", bound=Callable)
 
 
 def job(kind: str) -> Callable[[Handler], Handler]:
-    """Mark a handler as a job of this kind, so that the queue knows which requests a Cancel means."""
+    """Decorate a handler as a job of this kind, so that the queue knows which requests a Cancel applies to."""
 
-    def mark(handler: Handler) -> Handler:
+    def decorate(handler: Handler) -> Handler:
         handler.job = kind
         return handler
 
-    return mark
+    return decorate
 
 
 class CancelledJobError(ValueError):
-    """The visitor pressed Cancel."""
+    """The user pressed Cancel."""
 
     def __init__(self) -> None:
-        super().__init__("Cancelled. The previous result stays.")
+        super().__init__("Cancelled. The previous result is kept.")
 
 
 class Jobs:
-    """The long requests of every page. A page has at most one job of each kind at a time."""
+    """The running jobs of all pages. A page has at most one job of each kind at a time.
 
-    def __init__(self, hurry: Callable[[str, str], None] = lambda page, kind: None) -> None:
-        """hurry: brings a page's waiting requests of a kind to the front, to be answered at once."""
-        self.hurry = hurry
-        self._threads = ThreadPoolExecutor(WORKERS, thread_name_prefix="job")
+    expedite: a function that is called with a page and a kind of job after a Cancel. It moves the page's waiting
+    requests of that kind to the front of the queue, so that they end at once.
+    """
+
+    def __init__(self, expedite: Callable[[str, str], None] = lambda page, kind: None) -> None:
+        self.expedite = expedite
+        self._threads = ThreadPoolExecutor(MAX_WORKERS, thread_name_prefix="job")
         self._cancelled: OrderedDict[tuple[str, str], float] = OrderedDict()
 
     def cancel(self, kind: str, request: gr.Request) -> None:
-        """Cancel the page's job of this kind, whether it runs or still waits in the queue."""
+        """Cancel the page's job of this kind, whether it is running or still waiting in the queue."""
         key = (request.session_hash or "", kind)
         self._cancelled[key] = monotonic() + GRACE_SECONDS
         self._cancelled.move_to_end(key)
-        while len(self._cancelled) > PAGES:
+        while len(self._cancelled) > MAX_PAGES:
             self._cancelled.popitem(last=False)
-        self.hurry(*key)
+        self.expedite(*key)
 
     def run(
         self,
         kind: str,
         request: gr.Request,
         work: Callable[[Check], Result],
-        meanwhile: Callable[[], None] = lambda: None,
+        on_wait: Callable[[], None] = lambda: None,
     ) -> Result:
-        """Return what `work` returns. It is given a function to call between its steps, which raises once the job is
-        cancelled. meanwhile: is called every POLL_SECONDS until then, for example to report the time left.
+        """Run `work` in another thread and return its result.
 
-        Raises CancelledJobError within POLL_SECONDS of a Cancel, however long the step that is under way still takes.
+        work: takes a function `check` and calls it between its steps; `check` raises CancelledJobError after a Cancel.
+        on_wait: called every POLL_SECONDS until `work` has finished, for example to report the time left.
+
+        Raises CancelledJobError within POLL_SECONDS of a Cancel, even if the current step of the work takes longer.
         """
-        key, arrived = (request.session_hash or "", kind), arrival(request)
+        key, arrived = (request.session_hash or "", kind), arrival_time(request)
 
         def check() -> None:
             if self._cancelled.get(key, 0.0) > arrived:
                 raise CancelledJobError
 
         check()
-        job = self._threads.submit(copy_context().run, work, check)  # Gradio's progress is found through the context
+        future = self._threads.submit(copy_context().run, work, check)  # gr.Progress needs the context
         while True:
             try:
-                return job.result(timeout=POLL_SECONDS)
+                return future.result(timeout=POLL_SECONDS)
             except TimeoutError:
-                if job.done():
-                    raise  # the work's own
+                if future.done():
+                    raise  # the work itself raised this TimeoutError
                 check()
-                meanwhile()
+                on_wait()
 
 
-def arrival(request: gr.Request) -> float:
-    """When the request arrived at the server, by the monotonic clock; now, where nobody noted it."""
+def arrival_time(request: gr.Request) -> float:
+    """Return the time at which a request arrived, in seconds of the monotonic clock; the current time if unknown."""
     state = getattr(request.request, "state", None)
     return getattr(state, "arrived", None) or monotonic()

@@ -1,37 +1,42 @@
-// Gradio reports a slider's release for the pointer only; let go of an arrow key is the same decision.
+// Gradio reports the release of a slider for the pointer only; the release of an arrow key means the same.
 document.addEventListener("keyup", (event) => {
-  const moved = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "PageUp", "PageDown"];
-  if (!event.target.matches("#capacity input[type=range]") || !moved.includes(event.key)) return;
+  const keys = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "PageUp", "PageDown"];
+  if (!event.target.matches("#capacity input[type=range]") || !keys.includes(event.key)) return;
   event.target.dispatchEvent(new PointerEvent("pointerup", { bubbles: true }));
 });
 
-// A number beyond its limits becomes the nearest one within, before Gradio sees it: it would refuse, and say of no field.
-// One too small may be the beginning of a larger one, so it waits for the end of typing.
+// ---- help: shown when the pointer rests on a setting ------------------------------------------------------------------
+
+document.getElementById("capacity")?.setAttribute("title", "How much an action can encode. At 0: coarse motion only. At 1: appearance too.");
+document.getElementById("family")?.setAttribute("title", "What limits an action: noise, sparsity, or a set of codes.");
+
+// ---- numbers: moved into their range before Gradio sees them, whose error message does not name the field -----------
+
+// While the user is typing, a number that is too small may become a larger one, so the minimum is applied at the end.
 function clamp(input, low) {
   const typed = Number(input.value), value = Math.max(low, Math.min(input.max === "" ? Infinity : Number(input.max), typed));
-  const moved = input.value !== "" && value !== typed;
-  if (!moved) return false;
-  const name = input.getAttribute("aria-label") || input.closest("label")?.querySelector("span")?.textContent.trim() || "This number";
-  notify(`${name}: ${value} is used, the ${value < typed ? "largest" : "smallest"} value possible (${input.value} was typed).`);
+  if (input.value === "" || value === typed) return false;
+  const name = input.getAttribute("aria-label") || input.closest("label")?.querySelector("span")?.textContent.trim() || "The number";
+  notify(`${name} was set to ${value}, the ${value < typed ? "maximum" : "minimum"} (${input.value} was typed).`);
   input.value = value;
   return true;
 }
-const numbers = (act) => (event) => { if (event.target instanceof HTMLInputElement && event.target.type === "number") act(event.target, event); };
-const end = numbers((input) => {
+const onNumber = (act) => (event) => { if (event.target instanceof HTMLInputElement && event.target.type === "number") act(event.target, event); };
+const finish = onNumber((input) => {
   if (clamp(input, input.min === "" ? -Infinity : Number(input.min))) input.dispatchEvent(new Event("input", { bubbles: true }));
 });
-document.addEventListener("input", numbers((input) => clamp(input, -Infinity)), true);
-document.addEventListener("blur", end, true);
-document.addEventListener("keydown", numbers((input, event) => {
+document.addEventListener("input", onNumber((input) => clamp(input, -Infinity)), true);
+document.addEventListener("blur", finish, true);
+document.addEventListener("keydown", onNumber((input, event) => {
   if (event.key !== "Enter") return;
-  end(event);
-  if (input.closest("#capacity")) input.blur(); // to Gradio's slider, only leaving it is an end
+  finish(event);
+  if (input.closest("#capacity")) input.blur(); // Gradio's slider takes a typed number only when it loses the focus
 }), true);
 
-// ---- running jobs: Gradio's tracker on a job's panel is the one source of truth ---------------------------------
+// ---- running jobs: shown beside their buttons while Gradio's status tracker is on their panel -------------------------
 
-// The job's kind, the panel that shows its progress and the button that starts it; Cancel stands beside the button.
-const JOBS = [["transfer", "lanes", "run-transfer"], ["sweep", "sweep", "run-sweep"], ["refit", "action-map", "refit"], ["plan", "plan", "run-plan"]];
+// Kind of job, id of the component with its progress, id of the button that starts it.
+const JOBS = [["transfer", "panels", "run-transfer"], ["sweep", "sweep", "run-sweep"], ["recompute", "action-map", "recompute-map"], ["plan", "plan", "search-plan"]];
 function showJobs() {
   for (const [kind, panel, button] of JOBS) {
     const tracker = document.querySelector(`#${panel} > [data-testid=status-tracker]:is(.full, .minimal):not(.hide)`);
@@ -44,47 +49,47 @@ function showJobs() {
 }
 new MutationObserver(showJobs).observe(document.body, { subtree: true, childList: true, attributeFilter: ["aria-valuenow", "class"] });
 
-// ---- notices at the lower edge: short news, with a button where there is somewhere to go ---------------------------
+// ---- notices at the lower edge of the page ----------------------------------------------------------------------------
 
-const chip = document.createElement("div"), notice = Object.assign(document.createElement("button"), { type: "button" });
-const NOTICE = 6000; // milliseconds
-let follow = null, ends = 0;
-chip.className = "chip";
-chip.setAttribute("aria-live", "polite");
-chip.append(notice);
-document.body.append(chip);
+const noticeArea = document.createElement("div"), notice = Object.assign(document.createElement("button"), { type: "button" });
+const NOTICE_MILLISECONDS = 6000;
+let onClick = null, timer = 0;
+noticeArea.className = "notice";
+noticeArea.setAttribute("aria-live", "polite");
+noticeArea.append(notice);
+document.body.append(noticeArea);
 
-// A notice with an empty text goes; `act` is what a click on it does; one that lasts stays until it is replaced.
-function notify(text, act = null, lasts = false) {
+// Shows a notice, or hides it if the text is empty. act: called on a click. stays: until the next notice.
+function notify(text, act = null, stays = false) {
   notice.textContent = text;
   notice.disabled = !act;
-  follow = act;
-  chip.classList.toggle("shown", Boolean(text));
-  clearTimeout(ends);
-  if (text && !lasts) ends = setTimeout(() => notify(""), NOTICE);
+  onClick = act;
+  noticeArea.classList.toggle("shown", Boolean(text));
+  clearTimeout(timer);
+  if (text && !stays) timer = setTimeout(() => notify(""), NOTICE_MILLISECONDS);
 }
-notice.addEventListener("click", () => { const act = follow; notify(""); act?.(); });
+notice.addEventListener("click", () => { const act = onClick; notify(""); act?.(); });
 
 document.addEventListener("notice", (event) => notify(event.detail));
-const refused = () => document.querySelector("#message .message.shown");
+const hasMessage = () => Boolean(document.querySelector("#message .message.shown"));
 document.addEventListener("added", () => requestAnimationFrame(() => {
-  if (!refused()) notify("Added to the script. Open Compose →", () => document.querySelector("#tab-compose").click());
+  if (!hasMessage()) notify("Added to the script. Open Compose →", () => document.querySelector("#tab-compose").click());
 }));
 
-// Who chooses a clip while the panels are out of sight is told that something happens, and taken there.
-const lanes = () => document.querySelector("#lanes");
-const inSight = () => { const box = lanes().getBoundingClientRect(); return box.bottom > 120 && box.top < innerHeight - 120; };
-let onItsWay = false; // whether the notice is about a result
+// If the panels are not visible when a clip is chosen, a notice shows the progress and then leads to the result.
+const panels = () => document.querySelector("#panels");
+const isVisible = () => { const box = panels().getBoundingClientRect(); return box.bottom > 120 && box.top < innerHeight - 120; };
+let isResultNotice = false;
 function showResult() {
   const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-  lanes().scrollIntoView({ block: "center", behavior: calm ? "auto" : "smooth" });
+  panels().scrollIntoView({ block: "center", behavior: calm ? "auto" : "smooth" });
 }
-function tellResult(text, act) {
-  onItsWay = Boolean(text);
+function notifyResult(text, act) {
+  isResultNotice = Boolean(text);
   notify(text, act, true);
 }
-document.addEventListener("wished", () => { if (lanes()?.offsetParent && !inSight()) tellResult("Working…"); });
-document.addEventListener("answered", () => requestAnimationFrame(() => {
-  if (onItsWay) refused() || inSight() ? tellResult("") : tellResult("See the result ↑", showResult);
+document.addEventListener("requested", () => { if (panels()?.offsetParent && !isVisible()) notifyResult("Computing…"); });
+document.addEventListener("finished", () => requestAnimationFrame(() => {
+  if (isResultNotice) hasMessage() || isVisible() ? notifyResult("") : notifyResult("Show the result ↑", showResult);
 }));
-document.addEventListener("scroll", () => { if (onItsWay && (!lanes()?.offsetParent || inSight())) tellResult(""); }, { passive: true });
+document.addEventListener("scroll", () => { if (isResultNotice && (!panels()?.offsetParent || isVisible())) notifyResult(""); }, { passive: true });

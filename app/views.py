@@ -1,4 +1,4 @@
-"""What the page shows of a result: lanes of frames in step, and everything that belongs to them."""
+"""The parts of a result that the page shows: panels that play in step, and what they were computed from."""
 
 from __future__ import annotations
 
@@ -10,163 +10,177 @@ from torch import Tensor
 import lawm_core as lawm
 from app.pictures import SHEET_COLUMNS, draw_sheet, from_bytes, to_bytes
 
-TILE_PIXELS = 256  # a frame's side on the page
-STILL = 0.002  # mean change of a pixel from frame to frame below which a clip stands still
-LANES = {
+TILE_PIXELS = 256  # height and width of a frame on the page
+STILL = 0.002  # a clip is still if its pixels change less than this from frame to frame, on average
+TITLES = {
     "source": "Source",
-    "target": "Target, as it really went on",
+    "target": "Target (real continuation)",
     "transfer": "Transfer",
     "script": "Script",
-    "action": "This action",
-    "random": "Another action",
+    "action": "Selected action",
+    "other": "Random action, to compare",
     "control": "Control",
 }
 NOTES = {
-    "transfer": "target under the source’s actions",
-    "script": "target under the script",
-    "action": "target under the chosen action",
-    "control": "target under no action",
+    "transfer": "target + source motion",
+    "script": "target + script",
+    "action": "target + selected action",
+    "control": "target, no motion",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lane:
-    """One of the clips shown in step: a sheet of `frames` frames, those from `given` on predicted."""
+class Panel:
+    """One of the clips that play in step.
+
+    note: a few words below the title. sheet: all frames on one JPEG, see `draw_sheet`. frames: number of frames.
+    first_predicted: index of the first predicted frame, None if all frames are real.
+    """
 
     name: str
     title: str
     note: str
     sheet: bytes
     frames: int
-    given: int | None = None  # none: all of it is real
+    first_predicted: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shown:
-    """Lanes in step. key: the same for the same request, whoever asks. effect_T: what the actions change, by frame."""
+class PanelSet:
+    """Panels that play in step.
+
+    key: identifies the request; equal requests have equal keys. change_T: mean absolute difference between result and
+    control in each frame. columns: frames per row of a sheet. tile_pixels: height and width of a frame on a sheet.
+    """
 
     key: str
-    lanes: tuple[Lane, ...]
-    effect_T: tuple[float, ...]
-    rate: float
+    panels: tuple[Panel, ...]
+    change_T: tuple[float, ...]
+    frames_per_second: float
     columns: int = SHEET_COLUMNS
     tile_pixels: int = TILE_PIXELS
 
     @property
     def frames(self) -> int:
-        """Frames of the longest lane."""
-        return len(self.effect_T)
+        """Number of frames of the longest panel."""
+        return len(self.change_T)
 
     @property
     def size_bytes(self) -> int:
-        """What keeping this costs."""
-        return sum(len(lane.sheet) for lane in self.lanes)
+        """Size of all sheets in bytes."""
+        return sum(len(panel.sheet) for panel in self.panels)
 
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """A result, what it was made of and how: `source` is None for a script's."""
+    """A result with its replay spec, its clips and its panels. source: None for the result of a script."""
 
-    shown: Shown
-    recipe: lawm.Recipe
+    panels: PanelSet
+    spec: lawm.ReplaySpec
     result: lawm.Transfer
     source: lawm.Clip | None
     target: lawm.Clip
 
     @property
     def key(self) -> str:
-        """The same for the same request."""
-        return self.shown.key
+        """Text that identifies the request: equal requests have equal keys."""
+        return self.panels.key
 
     @property
     def size_bytes(self) -> int:
-        """What keeping this costs, its clips included: another cache may have let them go."""
+        """Size in memory in bytes, including the clips."""
         clips = (self.target, self.source) if self.source else (self.target,)
-        return self.shown.size_bytes + 2 * self.result.frame_TCHW.nbytes + sum(c.frame_TCHW.nbytes for c in clips)
+        return self.panels.size_bytes + 2 * self.result.frame_TCHW.nbytes + sum(c.frame_TCHW.nbytes for c in clips)
 
 
 def pack_view(view: View) -> View:
-    """The same view with its frames as bytes, a quarter of their memory: for caches."""
-    return with_frames(view, to_bytes)
+    """Return the view with frames as uint8, a quarter of their memory, for caches."""
+    return map_frames(view, to_bytes)
 
 
 def unpack_view(view: View) -> View:
-    """The way back, exact to 8 bits."""
-    return with_frames(view, from_bytes)
+    """Return a packed view with frames in [0, 1], exact to 8 bits."""
+    return map_frames(view, from_bytes)
 
 
-def with_frames(view: View, change: Callable[[Tensor], Tensor]) -> View:
-    """The view with all its frames changed."""
-    clip = lambda one: one and replace(one, frame_TCHW=change(one.frame_TCHW))
+def map_frames(view: View, change: Callable[[Tensor], Tensor]) -> View:
+    """Return the view with a function applied to all its frames."""
+    change_clip = lambda clip: clip and replace(clip, frame_TCHW=change(clip.frame_TCHW))
     result = replace(
         view.result, frame_TCHW=change(view.result.frame_TCHW), control_TCHW=change(view.result.control_TCHW)
     )
-    return replace(view, result=result, source=clip(view.source), target=clip(view.target))
+    return replace(view, result=result, source=change_clip(view.source), target=change_clip(view.target))
 
 
-def draw_lane(name: str, frame_TCHW: Tensor, note: str = "", given: int | None = None, size: int = TILE_PIXELS) -> Lane:
-    """One lane's frames as a sheet."""
-    return Lane(
+def draw_panel(
+    name: str, frame_TCHW: Tensor, note: str = "", first_predicted: int | None = None, size: int = TILE_PIXELS
+) -> Panel:
+    """Return a panel with its frames drawn on a sheet. name: a key of TITLES. note: by default the one in NOTES."""
+    return Panel(
         name=name,
-        title=LANES[name],
+        title=TITLES[name],
         note=note or NOTES.get(name, ""),
         sheet=draw_sheet(frame_TCHW, size),
         frames=len(frame_TCHW),
-        given=given,
+        first_predicted=first_predicted,
     )
 
 
-def draw_result(key: str, result: lawm.Transfer, source: lawm.Clip | None, target: lawm.Clip) -> Shown:
-    """The lanes of a transfer or a script."""
+def draw_result(key: str, result: lawm.Transfer, source: lawm.Clip | None, target: lawm.Clip) -> PanelSet:
+    """Draw the panels of a transfer or a script."""
     names = {"source": source and source.name, "target": target.name}
-    moved = "transfer" if source is not None else "script"
-    lanes = []
-    for name, frame_TCHW in lawm.lanes(result, source, target).items():
-        real = name in names
-        given = None if real else result.context_frames
-        lanes.append(draw_lane(moved if name == "transfer" else name, frame_TCHW, names.get(name) or "", given))
-    return Shown(
+    panels = []
+    for name, frame_TCHW in lawm.panels(result, source, target).items():
+        shown = "script" if name == "transfer" and source is None else name
+        first_predicted = None if name in names else result.context_frames
+        panels.append(draw_panel(shown, frame_TCHW, names.get(name) or "", first_predicted))
+    return PanelSet(
         key=key,
-        lanes=tuple(lanes),
-        effect_T=effect(result.frame_TCHW, result.control_TCHW),
-        rate=target.frames_per_second,
+        panels=tuple(panels),
+        change_T=mean_change(result.frame_TCHW, result.control_TCHW),
+        frames_per_second=target.frames_per_second,
     )
 
 
-def draw_sweep(views: Sequence[View], names: Sequence[str]) -> Shown:
-    """The source, and the same transfer at several settings, with what each gains over a still picture."""
-    lanes = [next(lane for lane in views[0].shown.lanes if lane.name == "source")]
-    for i, (view, name) in enumerate(zip(views, names, strict=True)):
-        moved = next(lane for lane in view.shown.lanes if lane.name == "transfer")
-        note = f"explains {max(0.0, view.result.scores['prediction_gain']):.0%} of the source"
-        lanes.append(replace(moved, name=f"sweep-{i}", title=name, note=note))
-    key = "-".join(view.key for view in views)
-    return Shown(key=key, lanes=tuple(lanes), effect_T=views[-1].shown.effect_T, rate=views[0].shown.rate)
+def draw_sweep(views: Sequence[View], titles: Sequence[str]) -> PanelSet:
+    """Draw the source and the same transfer at several settings, each with its explained motion."""
+    panels = [next(panel for panel in views[0].panels.panels if panel.name == "source")]
+    for i, (view, title) in enumerate(zip(views, titles, strict=True)):
+        transfer = next(panel for panel in view.panels.panels if panel.name == "transfer")
+        note = f"explained motion {100 * max(0.0, view.result.scores['prediction_gain']):.0f} %"
+        panels.append(replace(transfer, name=f"sweep-{i}", title=title, note=note))
+    return replace(
+        views[0].panels,
+        key="-".join(view.key for view in views),
+        panels=tuple(panels),
+        change_T=views[-1].panels.change_T,
+    )
 
 
-def effect(frame_TCHW: Tensor, control_TCHW: Tensor) -> tuple[float, ...]:
-    """Mean absolute difference between a result and its control, frame by frame: where in time the actions act."""
+def mean_change(frame_TCHW: Tensor, control_TCHW: Tensor) -> tuple[float, ...]:
+    """Return the mean absolute difference between a result and its control, frame by frame."""
     return tuple((frame_TCHW - control_TCHW).abs().mean(dim=(1, 2, 3)).tolist())
 
 
 def is_still(view: View) -> bool:
-    """Whether next to nothing changes in the source from frame to frame: then there is no change to be explained."""
+    """Return whether the source hardly moves, so that there is no change to explain."""
     frame_TCHW = view.source.frame_TCHW if view.source else None
     return frame_TCHW is not None and (frame_TCHW[1:] - frame_TCHW[:-1]).abs().mean().item() < STILL
 
 
-def look_taken(view: View) -> float:
-    """How much of the source's look the transfer took on: 0 none of it, 1 all.
+def appearance_transfer(view: View) -> float:
+    """Return how much of the source's appearance the transfer has taken on: 0 nothing, 1 everything.
 
-    The share of the way from the control's last coarse picture to the source's first one that the transfer has gone.
+    On downscaled frames, the difference between the last frames of transfer and control is projected on the difference
+    between the source's first frame and the control's last frame. The result is relative to the length of the latter.
     """
     if view.source is None:
         return 0.0
-    control, moved = coarse(view.result.control_TCHW[-1:]), coarse(view.result.frame_TCHW[-1:])
-    way = coarse(view.source.frame_TCHW[:1]) - control
-    return max(0.0, ((moved - control) * way).sum().item() / max(way.square().sum().item(), 1e-6))
+    control, transfer = downscale(view.result.control_TCHW[-1:]), downscale(view.result.frame_TCHW[-1:])
+    direction = downscale(view.source.frame_TCHW[:1]) - control
+    return max(0.0, ((transfer - control) * direction).sum().item() / max(direction.square().sum().item(), 1e-6))
 
 
-def coarse(frame_TCHW: Tensor) -> Tensor:
-    """A picture's colours, four places a side."""
+def downscale(frame_TCHW: Tensor) -> Tensor:
+    """Return frames of 4 × 4 pixels: their colours without details."""
     return lawm.enlarge(frame_TCHW, 4)

@@ -1,10 +1,9 @@
-"""Paints and films the gallery: every scenery, object and motion in it is a formula, or a simulated robot's.
+"""Make the gallery's clips from formulas and simulated robots.
 
-    python assets/make_gallery.py [scene ...]
+python assets/make_gallery.py [scene ...]
 
-What there is, in `painting/listing.py`: a Scene (`scene.py`) is a painting (`sceneries.py`), the things that stand in
-it (`things.py`) and a Motion (`motions.py`); or a Shot (`robots.py`) of one of the simulated robots. The same files
-give the same pictures.
+`painting/listing.py` lists the clips. A Scene (`scene.py`) has a background (`sceneries.py`), objects (`things.py`) and
+a Motion (`motions.py`); a Shot (`robots.py`) films a simulated robot. The same files give the same pictures.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ FOLDER = Path(__file__).resolve().parent / "gallery"
 
 
 def write_listing() -> None:
-    """gallery.json: what there is to choose from."""
+    """Write gallery.json."""
     clips = [{"file": f"{s.file}.mp4", "title": s.title, "about": s.about} for s in SCENES]
     pairs = [vars(p) | {"source": f"{p.source}.mp4", "target": f"{p.target}.mp4"} for p in PAIRS]
     listing = json.dumps({"clips": clips, "pairs": pairs}, indent=2, ensure_ascii=False)
@@ -31,7 +30,7 @@ def write_listing() -> None:
 
 
 def main(names: list[str]) -> None:
-    """Films the named scenes, or all, and writes the listing."""
+    """Film the named scenes, or all, and write the listing."""
     unknown = set(names) - {scene.file for scene in SCENES}
     if unknown:
         raise SystemExit(f"No scene is called {', '.join(sorted(unknown))}; see SCENES in painting/listing.py.")

@@ -1,11 +1,11 @@
-"""Contact sheets of transfers between real clips, to be looked at: what figures hide is seen here.
+"""Write contact sheets of transfers between real clips, for visual comparison of models.
 
     python benchmarks/contact_sheets.py --data FOLDER [--model NAME ...] [--pairs A.mp4:B.mp4 ...]
         [--capacity 1] [--out report/sheets]
 
-Each sheet has a row for source, target, transfer and control, and a column for frames 0, 4, 8 and 15; transfers of
-several models lie below each other. Without pairs, clips of the val split are paired: each source with the target that
-follows at a third of the list.
+A sheet has one row each for source, target, transfer and control, and one column each for frames 0, 4, 8 and 15. With
+several models, the rows for transfer and control are repeated for each. Without --pairs, clips of the validation split
+are paired: each source with the clip that comes a third of the list later.
 """
 
 from __future__ import annotations
@@ -23,37 +23,39 @@ import torch
 from torch import Tensor
 
 import lawm_core as lawm
-from lawm_core.worlds.folders import list_videos
+from lawm_core.data.folders import list_videos
 
-COLUMNS = (0, 4, 8, 15)
-SIDE = 256  # pixels of each picture
-SHEETS = 6
+COLUMNS = (0, 4, 8, 15)  # indices of the frames that are shown
+SIZE = 256  # height and width of each frame in pixels
+SHEETS = 6  # number of sheets without --pairs
 
 
 def choose_pairs(folder: Path) -> list[tuple[Path, Path]]:
-    """Six sources spread over the val split, each with another clip as its target."""
+    """Return SHEETS pairs of source and target from the validation split, with sources spread evenly over the split."""
     videos = [path for path, _ in list_videos(folder, "val")]
     sources = [videos[i * len(videos) // SHEETS] for i in range(SHEETS)]
     return [(path, videos[(videos.index(path) + len(videos) // 3) % len(videos)]) for path in sources]
 
 
-def draw_rows(model: lawm.LatentActionModel, source: Path, target: Path, first: bool, capacity: float) -> list[Tensor]:
-    """Transfer and control, (columns, 3, SIDE, SIDE) each; on a sheet's first model source and target come before."""
+def transfer_rows(
+    model: lawm.LatentActionModel, source: Path, target: Path, with_inputs: bool, capacity: float
+) -> list[Tensor]:
+    """Return rows of frames, each (columns, 3, SIZE, SIZE): transfer and control, after both clips if `with_inputs`."""
     clips = [
         lawm.read_clip(path, model.frames_per_second, model.picture_size, max(COLUMNS) + 1) for path in (source, target)
     ]
-    result = lawm.transfer(model, *clips, capacity=capacity)
+    result = lawm.transfer_actions(model, *clips, capacity=capacity)
     rows = [result.frame_TCHW, result.control_TCHW]
-    if first:
+    if with_inputs:
         rows = [*(clip.frame_TCHW for clip in clips), *rows]
-    return [lawm.enlarge(row[[min(t, len(row) - 1) for t in COLUMNS]], SIDE) for row in rows]
+    return [lawm.enlarge(row[[min(t, len(row) - 1) for t in COLUMNS]], SIZE) for row in rows]
 
 
 def main() -> None:
-    """Writes a PNG for each pair and prints its path."""
+    """Write a PNG for each pair and print its path."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of videos")
-    parser.add_argument("--model", action="append", default=[], help="name or folder; may be repeated")
+    parser.add_argument("--model", action="append", default=[], help="name or folder; can be repeated")
     parser.add_argument("--pairs", nargs="*", default=[], help="SOURCE:TARGET, names of files in the folder")
     parser.add_argument("--capacity", type=float, default=1.0)
     parser.add_argument("--out", type=Path, default=Path("report/sheets"))
@@ -65,7 +67,7 @@ def main() -> None:
         rows = [
             row
             for i, model in enumerate(models)
-            for row in draw_rows(model, source, target, first=i == 0, capacity=options.capacity)
+            for row in transfer_rows(model, source, target, with_inputs=i == 0, capacity=options.capacity)
         ]
         sheet_HWC = torch.cat([torch.cat(list(row), dim=2) for row in rows], dim=1).permute(1, 2, 0).numpy()
         path = options.out / f"{source.stem}--{target.stem}.png"

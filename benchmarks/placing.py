@@ -1,9 +1,10 @@
-"""How many transitions a second are placed on a map of a sample, and how much memory does that take of a larger corpus?
+"""Measure how fast all transitions of a corpus are projected onto the map of a sample, and how much memory that takes.
 
     python benchmarks/placing.py [--corpora 20000 200000] [--points 20000] [--threads 1 2] [--repeats 3] [--out FILE]
 
-Made-up extractions: clips of 22 transitions, 64 a file, actions of 128 numbers that wander about 60 centres. Every
-figure comes from a process of its own, since a peak never falls; times are the best of some repeats.
+The extractions are random: clips of 22 transitions, 64 clips per file, with actions of 128 dimensions around 60
+centres. Each figure is measured in its own process, because the peak memory of a process never decreases. Times are the
+shortest of several repeats.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -24,135 +24,148 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.telling import tell
-from lawm_core.evaluation.librarian import write_library
-from lawm_core.evaluation.library import LibraryClip, LibraryConfig, LibraryIndex, load_library
-from lawm_core.evaluation.overview import draw_sample, read_parts
-from lawm_core.evaluation.places import PLACES, place_all
-from lawm_core.evaluation.projection import pca_places, umap_places
-from lawm_core.evaluation.rows import FORMAT, PACKING, ROWS, demand_same, row_fields
+from benchmarks.results import write_results
+from lawm_core.bulk.corpus_map import draw_sample, read_sample
+from lawm_core.bulk.extraction_store import PARQUET_OPTIONS, ROWS, row_fields, start_extraction
+from lawm_core.bulk.map_projection import PROJECTION, project_all
+from lawm_core.library.build import write_library
+from lawm_core.library.library import LibraryClip, LibraryConfig, LibraryIndex, load_library
+from lawm_core.library.projection import pca_layout, umap_layout
 
-A_CLIP, A_FILE, WIDTH, CENTRES, MADE_BY = 22, 64, 128, 60, "made up"
+CLIP_TRANSITIONS, FILE_CLIPS, WIDTH, CENTRES, MODEL = 22, 64, 128, 60, "random"
 
 
-def write_corpus(home: Path, transitions: int) -> None:
-    """An extraction of so many transitions, or a clip more."""
+def main() -> None:
+    """Measure every size of corpus, print a table and write JSON."""
+    options = parse_options()
+    results: dict[str, object] = {"points of the map": options.points, "MiB of imports": in_process(import_only)[1]}
+    with tempfile.TemporaryDirectory() as folder:
+        for transitions in options.corpora:
+            rows, out = (Path(folder) / f"{transitions}-{name}" for name in ("rows", "map"))
+            write_corpus(rows, transitions)
+            size = sum(path.stat().st_size for path in (rows / ROWS).iterdir())
+            results[f"{transitions}: bytes per transition"] = size / transitions
+            seconds, mib = in_process(sample_corpus, rows, options.points, options.repeats)
+            results[f"{transitions}: s to sample and read"] = seconds
+            results[f"{transitions}: MiB to sample and read"] = mib
+            write_map(rows, out, options.points)
+            projected = transitions - len(load_library(out))
+            for threads in options.threads:
+                seconds, mib = in_process(project_corpus, rows, out, threads, options.repeats)
+                if projected > options.points:
+                    results[f"{transitions}: projected per second, {threads} threads"] = projected / seconds
+                results[f"{transitions}: MiB to project, {threads} threads"] = mib
+        results["s of UMAP"], results["MiB of UMAP"] = in_process(compute_umap, out, options.repeats)
+    write_results(results, options.out)
+
+
+def parse_options() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--corpora", type=int, nargs="+", default=[20_000, 200_000], help="number of transitions of each corpus"
+    )
+    parser.add_argument("--points", type=int, default=20_000, help="number of points of the map (default 20000)")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--out", type=Path)
+    return parser.parse_args()
+
+
+def write_corpus(out: Path, transitions: int) -> None:
+    """Write an extraction with at least this number of transitions."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    demand_same(home, {"format": FORMAT, "fingerprint": MADE_BY, "what": asdict(LibraryConfig())})
-    (home / ROWS).mkdir()
-    clips, generator = -(-transitions // A_CLIP), np.random.default_rng(0)
+    start_extraction(out, MODEL, LibraryConfig())
+    (out / ROWS).mkdir()
+    clips, generator = -(-transitions // CLIP_TRANSITIONS), np.random.default_rng(0)
     centre_XA = generator.normal(size=(CENTRES, WIDTH)) * 2
-    for start in range(0, clips, A_FILE):
-        count = min(A_FILE, clips - start)
-        step_CUA = generator.normal(size=(count, A_CLIP, WIDTH)) / 4
-        action_CUA = centre_XA[generator.integers(CENTRES, size=count)][:, None] + step_CUA.cumsum(axis=1)
+    for start in range(0, clips, FILE_CLIPS):
+        count = min(FILE_CLIPS, clips - start)
+        step_BUA = generator.normal(size=(count, CLIP_TRANSITIONS, WIDTH)) / 4
+        action_BUA = centre_XA[generator.integers(CENTRES, size=count)][:, None] + step_BUA.cumsum(axis=1)
         columns = {
-            "clip": [f"{start + i:09d}.mp4" for i in range(count)], "frames": [A_CLIP + 1] * count,
-            "action": action_CUA.astype(np.float32).tolist(), "motion": [[[0.0] * 6] * A_CLIP] * count,
+            "clip": [f"{start + i:09d}.mp4" for i in range(count)], "frames": [CLIP_TRANSITIONS + 1] * count,
+            "action": action_BUA.astype(np.float32).tolist(), "motion": [[[0.0] * 6] * CLIP_TRANSITIONS] * count,
             "error": [""] * count,
         }  # fmt: skip
         table = pa.table(columns, schema=pa.schema(row_fields()))
-        pq.write_table(table, home / ROWS / f"{start:09d}.parquet", **PACKING)
+        pq.write_table(table, out / ROWS / f"{start:09d}.parquet", **PARQUET_OPTIONS)
 
 
-def write_map(home: Path, out: Path, points: int) -> None:
-    """The map of a sample, without pictures; both layouts are the quicker one, which is as good to place on."""
-    sample, what = draw_sample(home, points), LibraryConfig()
-    action_PA = torch.from_numpy(np.concatenate([part["action_UA"] for _, part in read_parts(sample, what)]))
+def write_map(extraction: Path, out: Path, points: int) -> None:
+    """Write the map of a sample, without thumbnails.
+
+    Both layouts are PCA, which is faster than UMAP; the time of the projection does not depend on the layout.
+    """
+    sample, config = draw_sample(extraction, points), LibraryConfig()
+    action_PA = torch.from_numpy(np.concatenate([clip["action_UA"] for _, clip in read_sample(sample, config)]))
     counts = [clip.transitions for clip in sample.clips()]
-    place_P2 = pca_places(action_PA)
+    position_P2 = pca_layout(action_PA)
     tensors = {
         "action_PA": action_PA,
         "clip_P": torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts)),
         "frame_P": torch.cat([torch.arange(count) for count in counts]),
-        "umap_P2": place_P2, "pca_P2": place_P2.clone(), "motion_P6": torch.zeros(len(action_PA), 6),
+        "umap_P2": position_P2, "pca_P2": position_P2.clone(), "motion_P6": torch.zeros(len(action_PA), 6),
     }  # fmt: skip
     clips = tuple(LibraryClip(name=clip.name, frames=clip.transitions + 1, first_thumb=0) for clip in sample.clips())
     index = LibraryIndex(
-        model=MADE_BY, fingerprint=MADE_BY, frames_per_second=6.0, config=what, clips=clips, thumbs_across=1, refused={}
+        model=MODEL, fingerprint=MODEL, frames_per_second=6.0, config=config, clips=clips, sprite_columns=1, skipped={}
     )
     write_library(out, index, tensors, b"")
 
 
-# ---- each in a process of its own ------------------------------------------------------------------------------------
+# ---- measured in a process of its own --------------------------------------------------------------------------------
 
 
-def alone(work: Callable, *given: object) -> tuple[float, float]:
-    """Seconds of the quickest, and MiB at the fullest."""
+def in_process(work: Callable, *given: object) -> tuple[float, float]:
+    """Call `work` in a new process. Return the least of the seconds that it yields, and the peak memory in MiB."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(watch, (work, *given))
+        return pool.apply(measure, (work, *given))
 
 
-def watch(work: Callable, *given: object) -> tuple[float, float]:
-    """In that process: `work` yields the seconds of each repeat."""
+def measure(work: Callable, *given: object) -> tuple[float, float]:
+    """Do the work of `in_process` in this process, which must be new."""
     seconds = min(work(*given))
     return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
-def nothing() -> Iterator[float]:
-    """What this file's imports take."""
+def import_only() -> Iterator[float]:
+    """Yield 0 seconds, to measure only the memory of this file's imports."""
     yield 0.0
 
 
-def choose(home: Path, points: int, repeats: int) -> Iterator[float]:
-    """A sample, and its rows."""
+def sample_corpus(extraction: Path, points: int, repeats: int) -> Iterator[float]:
+    """Draw a sample and read its rows; yield the seconds of each repeat."""
     for _ in range(repeats):
         start = time.perf_counter()
-        read_parts(draw_sample(home, points), LibraryConfig())
+        read_sample(draw_sample(extraction, points), LibraryConfig())
         yield time.perf_counter() - start
 
 
-def place(home: Path, out: Path, threads: int, repeats: int) -> Iterator[float]:
-    """All transitions."""
+def project_corpus(extraction: Path, out: Path, threads: int, repeats: int) -> Iterator[float]:
+    """Project all transitions; yield the seconds of each repeat."""
     torch.set_num_threads(threads)
     library = load_library(out)
     for _ in range(repeats):
-        shutil.rmtree(out / PLACES, ignore_errors=True)
+        shutil.rmtree(out / PROJECTION, ignore_errors=True)
         start = time.perf_counter()
-        place_all(home, library)
+        project_all(extraction, library)
         yield time.perf_counter() - start
 
 
-def lay_out(out: Path, repeats: int) -> Iterator[float]:
-    """UMAP of the sample; umap-learn compiles what it needs at its first points."""
+def compute_umap(out: Path, repeats: int) -> Iterator[float]:
+    """Compute the UMAP layout of the sample; yield the seconds of each repeat.
+
+    A small layout before them makes umap-learn compile its functions.
+    """
     action_PA = load_library(out).action_PA
-    umap_places(action_PA[:200])
+    umap_layout(action_PA[:200])
     for _ in range(repeats):
         start = time.perf_counter()
-        umap_places(action_PA)
+        umap_layout(action_PA)
         yield time.perf_counter() - start
-
-
-def main() -> None:
-    """Measures, prints, writes."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--corpora", type=int, nargs="+", default=[20_000, 200_000], help="transitions of each")
-    parser.add_argument("--points", type=int, default=20_000, help="of the map")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--out", type=Path)
-    given = parser.parse_args()
-    figures: dict[str, object] = {"points of the map": given.points, "MiB of the imports alone": alone(nothing)[1]}
-    with tempfile.TemporaryDirectory() as place_of_all:
-        for transitions in given.corpora:
-            home, out = (Path(place_of_all) / f"{transitions}-{what}" for what in ("rows", "map"))
-            write_corpus(home, transitions)
-            size = sum(path.stat().st_size for path in (home / ROWS).iterdir())
-            figures[f"{transitions}: bytes of rows a transition"] = size / transitions
-            seconds, mib = alone(choose, home, given.points, given.repeats)
-            figures[f"{transitions}: s to choose and read the sample"] = seconds
-            figures[f"{transitions}: MiB to choose and read the sample"] = mib
-            write_map(home, out, given.points)
-            placed = transitions - len(load_library(out))
-            for threads in given.threads:
-                seconds, mib = alone(place, home, out, threads, given.repeats)
-                if placed > given.points:
-                    figures[f"{transitions}: placed a second, {threads} threads"] = placed / seconds
-                figures[f"{transitions}: MiB to place, {threads} threads"] = mib
-        figures["s of UMAP"], figures["MiB of UMAP"] = alone(lay_out, out, given.repeats)
-    tell(figures, given.out)
 
 
 if __name__ == "__main__":

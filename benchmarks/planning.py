@@ -1,9 +1,9 @@
-"""Is sharing the context worth it? A search whose candidates share one past against one that repeats it for each.
+"""Measure how much faster planning is if all candidates share one context instead of computing it again for each.
 
     python benchmarks/planning.py [--model NAME] [--samples 300] [--steps 3] [--context 4] [--out planning.json]
 
-Same model, same draws, same plan (checked to 1e-4), in float32; then how much memory a search takes under a cap. Prints
-a table and writes JSON.
+Both searches use the same model and the same samples in float32, and must find the same plan. Also measures how much
+memory a search takes under each of two memory limits.
 """
 
 from __future__ import annotations
@@ -20,86 +20,94 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import lawm_core as lawm
-from benchmarks.telling import tell
+from benchmarks.results import write_results
+from benchmarks.rollout import recomputed_rollout
+from lawm_core.checkpoint import load_model
+from lawm_core.models.world_model import WorldModel
+from lawm_core.planning.cem import CemConfig, SearchSpace, independent_steps, plan_by_cem
+from lawm_core.planning.costs import GoalStateCost
+from lawm_core.planning.dynamics import WorldModelDynamics
+from lawm_core.types import Dynamics, Plan
 
-CAPS = (64, 256)  # MiB
+LIMITS = (64, 256)  # memory limits of a search, MiB
+MAX_DIFFERENCE = 1e-4  # largest difference between the actions of both plans
 
 
 @dataclass(frozen=True)
 class RepeatedDynamics:
-    """Each candidate goes through its whole past again, step by step, as planners without a cache do."""
+    """Dynamics that compute all previous frames again for each candidate and step, as planners without a cache do.
 
-    model: lawm.LatentActionModel
-    state_1CND: Tensor
-    action_1cA: Tensor
-    at_once: int
+    context_1TND: states of the given frames. action_1UA: actions between these states. chunk_size: number of candidates
+    that are rolled out at once.
+    """
+
+    world_model: WorldModel
+    context_1TND: Tensor
+    action_1UA: Tensor
+    chunk_size: int
 
     @torch.no_grad()
-    def unroll(self, plan_SHA: Tensor) -> Tensor:
-        """end_SND."""
-        world_model, ends = self.model.member(None).world_model, []
-        for part_SHA in plan_SHA.split(self.at_once):
-            samples, capacity_S = len(part_SHA), torch.ones(len(part_SHA))
-            state_SCND = self.state_1CND.expand(samples, -1, -1, -1)
-            action_SUA = torch.cat((self.action_1cA.expand(samples, -1, -1), part_SHA), dim=1)
-            for step in range(part_SHA.shape[1]):
-                known = self.state_1CND.shape[1] + step
-                predicted_SFND, _ = world_model(state_SCND, action_SUA[:, :known], capacity_S)
-                state_SCND = torch.cat((state_SCND, predicted_SFND[:, -1:]), dim=1)
-            ends.append(state_SCND[:, -1])
-        return torch.cat(ends)
+    def unroll(self, plan_SKA: Tensor) -> Tensor:
+        """Return the state after the last step of each plan, final_SND."""
+        return torch.cat([self._final_states(part_SKA) for part_SKA in plan_SKA.split(self.chunk_size)])
+
+    def _final_states(self, plan_SKA: Tensor) -> Tensor:
+        samples = len(plan_SKA)
+        context_STND = self.context_1TND.expand(samples, -1, -1, -1)
+        action_SUA = torch.cat((self.action_1UA.expand(samples, -1, -1), plan_SKA), dim=1)
+        return recomputed_rollout(self.world_model, context_STND, action_SUA, torch.ones(samples))[:, -1]
 
 
 def main() -> None:
-    """Measures, prints, writes."""
+    """Measure, print a table and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model")
     parser.add_argument("--samples", type=int, default=300)
     parser.add_argument("--steps", type=int, default=3)
-    parser.add_argument("--context", type=int, default=4)
+    parser.add_argument("--context", type=int, default=4, help="number of given frames")
     parser.add_argument("--iterations", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("report/planning.json"))
     options = parser.parse_args()
-    model = lawm.load_model(options.model)
-    generator = torch.Generator().manual_seed(0)
-    still_1CCHW = torch.rand(1, options.context, 3, model.frame_size, model.frame_size, generator=generator)
+    model = load_model(options.model, precision="float32")
+    bound, generator = model.at(), torch.Generator().manual_seed(0)
+    frame_1TCHW = torch.rand(1, options.context, 3, model.frame_size, model.frame_size, generator=generator)
     with torch.inference_mode():
-        state_1CND = model.encode(still_1CCHW)
-        action_1cA = model.infer_actions(state_1CND) if options.context > 1 else None
-        goal = lawm.GoalState(model.encode(still_1CCHW.flip(1))[0, 0])
-    width = model.member(None).config.bottleneck.action_width
-    search = lawm.free_search(torch.ones(width), options.steps)
-    config = lawm.CemConfig(samples=options.samples, iterations=options.iterations)
-    present = model.begin(state_1CND, action_1cA)
-    memory = {}
-    for cap in CAPS:  # the smallest first: the most a process ever took never falls
+        context_1TND = model.encode(frame_1TCHW)
+        action_1UA = bound.infer_actions(context_1TND) if options.context > 1 else None
+        goal = GoalStateCost(model.encode(frame_1TCHW.flip(1))[0, 0])
+    space = independent_steps(torch.ones(bound.action_width), options.steps)
+    config = CemConfig(samples=options.samples, elites=min(10, options.samples), iterations=options.iterations)
+    start, memory = bound.start_rollout(context_1TND, action_1UA), {}
+    for limit in LIMITS:  # the smallest first: the peak memory of a process never decreases
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        timed(lawm.WorldModelDynamics(present, memory_bytes=cap * 2**20), goal, search, config)
-        memory[f"grown by, MiB, under a cap of {cap}"] = (
-            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-        ) / 1024
-    shared = lawm.WorldModelDynamics(present)
-    past_1cA = action_1cA if action_1cA is not None else torch.zeros(1, 0, width)
-    repeated = RepeatedDynamics(model, state_1CND, past_1cA, at_once=shared.chunk(options.steps))
-    fast, plan = timed(shared, goal, search, config)
-    slow, again = timed(repeated, goal, search, config)
-    difference = (plan.action_HK - again.action_HK).abs().max().item()
-    result = {
+        timed_plan(WorldModelDynamics(start, memory_bytes=limit * 2**20), goal, space, config)
+        after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        memory[f"additional memory, MiB, with a limit of {limit}"] = (after - before) / 1024
+    shared = WorldModelDynamics(start)
+    action_1UA = action_1UA if action_1UA is not None else torch.zeros(1, 0, bound.action_width)
+    chunk_size = shared.chunk_size(options.steps)
+    repeated = RepeatedDynamics(bound.family.world_model, context_1TND, action_1UA, chunk_size)
+    shared_seconds, shared_plan = timed_plan(shared, goal, space, config)
+    repeated_seconds, repeated_plan = timed_plan(repeated, goal, space, config)
+    difference = (shared_plan.action_KR - repeated_plan.action_KR).abs().max().item()
+    results = {
         "model": model.name, "samples": options.samples, "steps": options.steps, "context": options.context,
-        "threads": torch.get_num_threads(), "shared, s an iteration": fast / options.iterations,
-        "repeated, s an iteration": slow / options.iterations, "times faster": slow / fast,
-        "largest difference of plans": difference, **memory,
+        "threads": torch.get_num_threads(), "shared context, s per iteration": shared_seconds / options.iterations,
+        "repeated context, s per iteration": repeated_seconds / options.iterations,
+        "times faster": repeated_seconds / shared_seconds, "largest difference of plans": difference, **memory,
     }  # fmt: skip
-    tell(result, options.out)
-    if difference > 1e-4:
-        sys.exit("the two plans differ by more than 1e-4")
+    write_results(results, options.out)
+    if difference > MAX_DIFFERENCE:
+        sys.exit(
+            f"the plans with shared and with repeated context must differ by at most {MAX_DIFFERENCE:.0e}, "
+            f"got {difference:.1e}."
+        )
 
 
-def timed(dynamics, goal, search, config) -> tuple[float, lawm.Plan]:
-    """Seconds of a whole search, and its plan."""
+def timed_plan(dynamics: Dynamics, goal: GoalStateCost, space: SearchSpace, config: CemConfig) -> tuple[float, Plan]:
+    """Search for a plan, and return the seconds that it took and the plan."""
     start = time.perf_counter()
-    plan = lawm.plan_by_cem(dynamics, goal, search, config, torch.Generator().manual_seed(1))
+    plan = plan_by_cem(dynamics, goal, space, config, torch.Generator().manual_seed(1))
     return time.perf_counter() - start, plan
 
 

@@ -1,7 +1,7 @@
-"""What the site shows of the rest of the repository: pictures, and the shipped model's card with its reports.
+"""MkDocs hook: adds pictures, the model card, its report and SECURITY.md to the site.
 
-A file that MkDocs runs while the site is built. Pages link to files as they lie, `../assets/page.png`; links to what
-the site has lead there, and others become the file's name.
+Pages link to files by their path in the repository, `../assets/page.png`. Links to files of the site are resolved;
+links to other files are replaced by the file's name.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ LINK = re.compile(r"\[([^\]]*)\]\(\.\./([^)#\s]+)\)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Adds what is carried to the files of docs/."""
+    """Add the carried files to those of docs/."""
     for name in CARRIED:
         files.append(File.generated(config, name, abs_src_path=str(ROOT / name)))
     return files
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
-    """Links out of docs/ as the site has them."""
-    return LINK.sub(lambda link: lead(link[1], link[2]), markdown)
+    """Resolve links that leave docs/."""
+    return LINK.sub(lambda link: resolve_link(link[1], link[2]), markdown)
 
 
-def lead(words: str, name: str) -> str:
-    """A link to what is carried; the name of a file that is not."""
+def resolve_link(text: str, name: str) -> str:
+    """Return a link to a carried file, or the name of another file."""
     if name in CARRIED:
-        return f"[{words}]({name})"
-    return words if words.strip("`") == name else f"{words} (`{name}`)"
+        return f"[{text}]({name})"
+    return text if text.strip("`") == name else f"{text} (`{name}`)"

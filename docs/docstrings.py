@@ -1,6 +1,6 @@
-"""Docstrings as the site shows them: tensors and errors in type, lines about fields as a list.
+"""Griffe extension: formats docstrings for the site, with tensors and errors as code and field descriptions as lists.
 
-Griffe loads this file while the site is built; it reads the code and never runs it.
+Griffe reads the code and never runs it.
 """
 
 from __future__ import annotations
@@ -14,47 +14,47 @@ FIELDS = re.compile(r"(\w+(?:, \w+)*): ")
 
 
 class Docstrings(griffe.Extension):
-    """What is written for readers of the code, set for readers of pages."""
+    """Formats the docstring of every object."""
 
     def on_object(self, *, obj: griffe.Object, **_: object) -> None:
-        """Every object, once it is read with all that is in it."""
+        """Format an object's docstring after all its members are loaded."""
         if obj.docstring:
-            obj.docstring.value = set_names(set_fields(obj.docstring.value, names_of(obj)))
+            obj.docstring.value = format_names(format_fields(obj.docstring.value, describable_names(obj)))
 
 
-def names_of(thing: griffe.Object) -> set[str]:
-    """What a docstring may speak of by name: parameters and attributes."""
-    return {parameter.name for parameter in getattr(thing, "parameters", ())} | set(thing.members)
+def describable_names(obj: griffe.Object) -> set[str]:
+    """Return the names that a docstring can describe: parameters and attributes."""
+    return {parameter.name for parameter in getattr(obj, "parameters", ())} | set(obj.members)
 
 
-def set_fields(text: str, names: set[str]) -> str:
-    """Paragraphs that begin with a name and a colon as a list, each item with what goes on below its line."""
-    return "\n\n".join(set_list(paragraph, names) for paragraph in text.split("\n\n"))
+def format_fields(text: str, names: set[str]) -> str:
+    """Turn paragraphs that begin with `name: ` into lists; following lines belong to their item."""
+    return "\n\n".join(format_list(paragraph, names) for paragraph in text.split("\n\n"))
 
 
-def set_list(paragraph: str, names: set[str]) -> str:
-    """One paragraph; as it is where it does not begin with a name."""
-    lines = [(line, about(line, names)) for line in paragraph.splitlines()]
+def format_list(paragraph: str, names: set[str]) -> str:
+    """Format one paragraph; unchanged if it does not begin with a name."""
+    lines = [(line, described_names(line, names)) for line in paragraph.splitlines()]
     if not lines or not lines[0][1]:
         return paragraph
-    return "\n".join(set_item(line, said) if said else f"  {line}" for line, said in lines)
+    return "\n".join(format_item(line, described) if described else f"  {line}" for line, described in lines)
 
 
-def set_item(line: str, said: list[str]) -> str:
-    """`- a, b: what they are`, the names in type."""
-    return "- " + ", ".join(f"`{name}`" for name in said) + line[len(", ".join(said)) :]
+def format_item(line: str, described: list[str]) -> str:
+    """Return `- a, b: description` with the names as code."""
+    return "- " + ", ".join(f"`{name}`" for name in described) + line[len(", ".join(described)) :]
 
 
-def about(line: str, names: set[str]) -> list[str]:
-    """Which of `names` a line begins by explaining."""
+def described_names(line: str, names: set[str]) -> list[str]:
+    """Return the names from `names` that a line describes."""
     found = FIELDS.match(line)
-    said = found[1].split(", ") if found else []
-    return said if set(said) <= names else []
+    described = found[1].split(", ") if found else []
+    return described if set(described) <= names else []
 
 
-def set_names(text: str) -> str:
-    """`state_BTND` wherever state_BTND stands, but not in code, which is every second part between backticks."""
-    if "\n    " in text:  # a block of code; none of what the site shows has both
+def format_names(text: str) -> str:
+    """Format tensor and error names as code, except in existing code, which is every second part between backticks."""
+    if "\n    " in text:  # a code block; no docstring has a code block and tensor names in prose
         return text
     parts = text.split("`")
     parts[::2] = [NAME.sub(r"`\g<0>`", part) for part in parts[::2]]

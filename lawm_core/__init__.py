@@ -6,17 +6,17 @@
 
 Method: Garrido et al., Learning Latent Action World Models In The Wild, arXiv 2601.05230, cited as [LAWM §n].
 
-Letters in the names of tensors: B clips, T frames, U = T - 1 transitions, N tokens a frame, D state width, A action
-width, C colour (or channels), H W pixels (or cells), F frames that go through a network at once, P numbers a place (or
-that a plan is searched by), K choices, neighbours or numbers of a known action, M heads, S stills or sampled plans of
-H steps, E elites, I iterations, R resamples, X merged axes, Y what is foretold from X. `state_BTND` is a state for
-every clip, frame and token.
+Shape suffixes of tensors: B: clips. T: frames. U = T - 1: transitions. N: tokens per frame. D: width of a token. A:
+width of a latent action. R: width of a robot action. C: channels. H, W: height and width. M: attention heads. d: width
+of a head. S: sampled plans. K: planned steps (in capacity.py, capacities of a grid). E: elites. I: iterations. V:
+search variables. Z: codes. P: points of a map. X, Y: axes of any other size, such as merged ones. A digit is a fixed
+size. For example, `state_BTND` has one state of width D for every clip, frame and token.
 
-Layers, each may import those to its right only (a test holds it):
-cli, commands, arguments > training, evaluation > checkpoint > model > models, planning, worlds > video > contracts,
-runtime, saving, schema, shares, hub, model_folders, sketch.
+Layers, from the top down. A module imports from its own layer and from the layers to its right only, which a test
+checks: cli > bulk > evaluation, training > transfer, library > checkpoint > model > planning > simulation > data >
+models > video > types, runtime, registry, schema, atomic_files, batch_slice, hub, model_folders, meta_init.
 
-Importing this package imports nothing else: each public name brings its module along when it is first used.
+Importing this package imports no other module of it: each public name loads its module on first use.
 """
 
 from __future__ import annotations
@@ -25,118 +25,183 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for editors and type checkers
+    from lawm_core.batch_slice import BatchSlice
     from lawm_core.checkpoint import fingerprint, load_model, save_model
-    from lawm_core.contracts import CheckpointError, Clip, Plan, Rollout, Transfer, VideoError
-    from lawm_core.evaluation.library import ActionLibrary, load_library
-    from lawm_core.evaluation.meaning import say_motion
+    from lawm_core.data.gallery import GalleryClip, downloaded_clips, read_gallery
+    from lawm_core.data.mixture import VideoDataset
     from lawm_core.evaluation.paper import paper_ratios
-    from lawm_core.evaluation.projection import umap_places, umap_places_apart
-    from lawm_core.evaluation.recipe import ClipReference, Recipe, content_hash, film, lanes, perform
-    from lawm_core.evaluation.script import ActionScript, ScriptStep, Term, read_script
-    from lawm_core.evaluation.transfer import apply_actions, transfer, try_actions
-    from lawm_core.model import LatentActionModel, ModelConfig
+    from lawm_core.library.library import ActionLibrary, load_library
+    from lawm_core.library.motion_summary import describe_motion
+    from lawm_core.library.projection import umap_layout, umap_layout_in_subprocess
+    from lawm_core.model import BoundFamily, LatentActionModel, ModelConfig
     from lawm_core.model_folders import find_model, list_models
+    from lawm_core.models.attention import BlockConfig
+    from lawm_core.models.bottlenecks import Bottleneck, BottleneckConfig, BottleneckOutput
     from lawm_core.models.controller import ControllerConfig
-    from lawm_core.planning.cem import CemConfig, free_search, known_search, plan_by_cem, plan_steps, search_by_cem
+    from lawm_core.models.decoder import DecoderConfig
+    from lawm_core.models.encoder import ConvEncoderConfig
+    from lawm_core.models.family import FamilyConfig
+    from lawm_core.models.flow_reader import FlowReaderConfig
+    from lawm_core.models.geometry import FrameGeometry
+    from lawm_core.models.inverse_dynamics import InverseDynamicsConfig
+    from lawm_core.models.world_model import WorldModelConfig
+    from lawm_core.planning.cem import CemConfig, SearchSpace, iterate_cem, plan_by_cem, plan_steps, robot_search_space
+    from lawm_core.planning.costs import GoalStateCost
     from lawm_core.planning.dynamics import WorldModelDynamics
-    from lawm_core.planning.objectives import GoalState
-    from lawm_core.planning.present import Present
+    from lawm_core.planning.rollout_state import RolloutState
     from lawm_core.runtime import describe_hardware
+    from lawm_core.simulation.robots import build_robot
+    from lawm_core.simulation.simulator import SimulatorError
+    from lawm_core.training.batches import PairBatch, PairBatchConfig, PairSource
+    from lawm_core.training.features import FeatureBatch
+    from lawm_core.training.losses import Loss
+    from lawm_core.training.optimizers import OptimizerConfig
+    from lawm_core.training.recipes import Schedule, StageConfig, TrainingRecipe, standard_recipe
+    from lawm_core.training.run import RunConfig, TrainingRun
+    from lawm_core.training.trainer import ExecutionConfig, Trainer, TrainerConfig
+    from lawm_core.transfer.replay import ClipReference, ReplaySpec, content_hash, montage, panels, run_spec
+    from lawm_core.transfer.script import ActionScript, ScriptStep, Term, read_script
+    from lawm_core.transfer.transfer import apply_actions, transfer_actions, try_actions
+    from lawm_core.types import CheckpointError, Clip, Plan, Rollout, Transfer, VideoError
     from lawm_core.video.files import read_clip, read_picture, write_clip
-    from lawm_core.video.film import enlarge
-    from lawm_core.video.listing import ListedClip, clips_here, read_listing
+    from lawm_core.video.montage import enlarge
     from lawm_core.video.paths import PICTURE_SUFFIXES, VIDEO_SUFFIXES
-    from lawm_core.worlds.robots import build_robot
-    from lawm_core.worlds.simulator import SimulatorError
 
 __all__ = [
     "PICTURE_SUFFIXES",
     "VIDEO_SUFFIXES",
     "ActionLibrary",
     "ActionScript",
+    "BatchSlice",
+    "BlockConfig",
+    "Bottleneck",
+    "BottleneckConfig",
+    "BottleneckOutput",
+    "BoundFamily",
     "CemConfig",
     "CheckpointError",
     "Clip",
     "ClipReference",
     "ControllerConfig",
-    "GoalState",
+    "ConvEncoderConfig",
+    "DecoderConfig",
+    "ExecutionConfig",
+    "FamilyConfig",
+    "FeatureBatch",
+    "FlowReaderConfig",
+    "FrameGeometry",
+    "GalleryClip",
+    "GoalStateCost",
+    "InverseDynamicsConfig",
     "LatentActionModel",
-    "ListedClip",
+    "Loss",
     "ModelConfig",
+    "OptimizerConfig",
+    "PairBatch",
+    "PairBatchConfig",
+    "PairSource",
     "Plan",
-    "Present",
-    "Recipe",
+    "ReplaySpec",
     "Rollout",
+    "RolloutState",
+    "RunConfig",
+    "Schedule",
     "ScriptStep",
+    "SearchSpace",
     "SimulatorError",
+    "StageConfig",
     "Term",
+    "Trainer",
+    "TrainerConfig",
+    "TrainingRecipe",
+    "TrainingRun",
     "Transfer",
+    "VideoDataset",
     "VideoError",
+    "WorldModelConfig",
     "WorldModelDynamics",
     "apply_actions",
     "build_robot",
-    "clips_here",
     "content_hash",
     "describe_hardware",
+    "describe_motion",
+    "downloaded_clips",
     "enlarge",
-    "film",
     "find_model",
     "fingerprint",
-    "free_search",
-    "known_search",
-    "lanes",
+    "iterate_cem",
     "list_models",
     "load_library",
     "load_model",
+    "montage",
+    "panels",
     "paper_ratios",
-    "perform",
     "plan_by_cem",
     "plan_steps",
     "read_clip",
-    "read_listing",
+    "read_gallery",
     "read_picture",
     "read_script",
+    "robot_search_space",
+    "run_spec",
     "save_model",
-    "say_motion",
-    "search_by_cem",
-    "transfer",
+    "standard_recipe",
+    "transfer_actions",
     "try_actions",
-    "umap_places",
-    "umap_places_apart",
+    "umap_layout",
+    "umap_layout_in_subprocess",
     "write_clip",
 ]
 
-# The same names for the interpreter (PEP 562): module, and what is public of it.
+# Public names by module, for the interpreter (PEP 562).
 _EXPORTS = {
+    "batch_slice": ("BatchSlice",),
     "checkpoint": ("fingerprint", "load_model", "save_model"),
-    "contracts": ("CheckpointError", "Clip", "Plan", "Rollout", "Transfer", "VideoError"),
-    "evaluation.library": ("ActionLibrary", "load_library"),
-    "evaluation.meaning": ("say_motion",),
+    "data.gallery": ("GalleryClip", "downloaded_clips", "read_gallery"),
+    "data.mixture": ("VideoDataset",),
     "evaluation.paper": ("paper_ratios",),
-    "evaluation.projection": ("umap_places", "umap_places_apart"),
-    "evaluation.recipe": ("ClipReference", "Recipe", "content_hash", "film", "lanes", "perform"),
-    "evaluation.script": ("ActionScript", "ScriptStep", "Term", "read_script"),
-    "evaluation.transfer": ("apply_actions", "transfer", "try_actions"),
-    "model": ("LatentActionModel", "ModelConfig"),
+    "library.library": ("ActionLibrary", "load_library"),
+    "library.motion_summary": ("describe_motion",),
+    "library.projection": ("umap_layout", "umap_layout_in_subprocess"),
+    "model": ("BoundFamily", "LatentActionModel", "ModelConfig"),
     "model_folders": ("find_model", "list_models"),
+    "models.attention": ("BlockConfig",),
+    "models.bottlenecks": ("Bottleneck", "BottleneckConfig", "BottleneckOutput"),
     "models.controller": ("ControllerConfig",),
-    "planning.cem": ("CemConfig", "free_search", "known_search", "plan_by_cem", "plan_steps", "search_by_cem"),
+    "models.decoder": ("DecoderConfig",),
+    "models.encoder": ("ConvEncoderConfig",),
+    "models.family": ("FamilyConfig",),
+    "models.flow_reader": ("FlowReaderConfig",),
+    "models.geometry": ("FrameGeometry",),
+    "models.inverse_dynamics": ("InverseDynamicsConfig",),
+    "models.world_model": ("WorldModelConfig",),
+    "planning.cem": ("CemConfig", "SearchSpace", "iterate_cem", "plan_by_cem", "plan_steps", "robot_search_space"),
+    "planning.costs": ("GoalStateCost",),
     "planning.dynamics": ("WorldModelDynamics",),
-    "planning.objectives": ("GoalState",),
-    "planning.present": ("Present",),
+    "planning.rollout_state": ("RolloutState",),
     "runtime": ("describe_hardware",),
+    "simulation.robots": ("build_robot",),
+    "simulation.simulator": ("SimulatorError",),
+    "training.batches": ("PairBatch", "PairBatchConfig", "PairSource"),
+    "training.features": ("FeatureBatch",),
+    "training.losses": ("Loss",),
+    "training.optimizers": ("OptimizerConfig",),
+    "training.recipes": ("Schedule", "StageConfig", "TrainingRecipe", "standard_recipe"),
+    "training.run": ("RunConfig", "TrainingRun"),
+    "training.trainer": ("ExecutionConfig", "Trainer", "TrainerConfig"),
+    "transfer.replay": ("ClipReference", "ReplaySpec", "content_hash", "montage", "panels", "run_spec"),
+    "transfer.script": ("ActionScript", "ScriptStep", "Term", "read_script"),
+    "transfer.transfer": ("apply_actions", "transfer_actions", "try_actions"),
+    "types": ("CheckpointError", "Clip", "Plan", "Rollout", "Transfer", "VideoError"),
     "video.files": ("read_clip", "read_picture", "write_clip"),
-    "video.film": ("enlarge",),
+    "video.montage": ("enlarge",),
     "video.paths": ("PICTURE_SUFFIXES", "VIDEO_SUFFIXES"),
-    "video.listing": ("ListedClip", "clips_here", "read_listing"),
-    "worlds.robots": ("build_robot",),
-    "worlds.simulator": ("SimulatorError",),
 }
 _MODULE_OF = {name: f"{__name__}.{module}" for module, names in _EXPORTS.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    """Import the module of a public name on first use; the name is then an ordinary attribute."""
+    """Import the module of a public name on first use. Later uses find the name as an ordinary attribute."""
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(_MODULE_OF[name]), name)
@@ -144,5 +209,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """Public names are listed before they are first used."""
+    """Return all names of the package, including public names that have not been used yet."""
     return sorted({*globals(), *__all__})

@@ -1,7 +1,5 @@
-"""python -m lawm_core"""
+"""Run the command line with `python -m lawm_core`."""
 
-import sys
+from lawm_core.cli.main import run
 
-from lawm_core.cli import main
-
-sys.exit(main())
+run()

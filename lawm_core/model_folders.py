@@ -1,18 +1,23 @@
-"""Model folders by name, without torch: which models there are, where one lies, and which families it has."""
+"""Find model folders by name, without importing torch."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from lawm_core.contracts import CheckpointError
 from lawm_core.hub import fetch_model, is_on_hub, parse
 from lawm_core.schema import read_json_file
+from lawm_core.types import CheckpointError
 
-SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints"
+PACKAGE = Path(__file__).resolve().parent
+# In an installed package the checkpoints are package data, in a checkout they lie beside the package.
+SHIPPED = PACKAGE / "checkpoints" if (PACKAGE / "checkpoints").is_dir() else PACKAGE.parent / "checkpoints"
 
 
 def list_models(folder: str | Path = SHIPPED) -> list[str]:
-    """Names of the models in `folder`, the default first (the one named in default.txt, else the first by name)."""
+    """Return names of the models in `folder`, the default first.
+
+    The default is the model that default.txt in the folder names or, without that file, the first by name.
+    """
     folder = Path(folder)
     names = sorted(p.parent.name for p in folder.glob("*/config.json"))
     default = folder / "default.txt"
@@ -23,30 +28,30 @@ def list_models(folder: str | Path = SHIPPED) -> list[str]:
 
 
 def find_model(name: str | Path | None) -> Path:
-    """The folder of a model given by shipped name, by path, as `hub:owner/name`, or as None for the default.
+    """Return the folder of a model.
 
-    Raises CheckpointError where there is none.
+    name: name of a shipped model, a folder, `hub:owner/name`, which is downloaded if necessary, or None for the default
+    model. Raises CheckpointError if there is no such model.
     """
     if is_on_hub(name):
         return fetch_model(name)
     if name is None:
         names = list_models()
         if not names:
-            raise CheckpointError(f"no model is shipped in {SHIPPED.name}/; train one (make train) or name a folder.")
+            raise CheckpointError(f"no model found in {SHIPPED}; train one (make train) or pass a folder.")
         name = names[0]
     for folder in (Path(name), SHIPPED / str(name)):
         if (folder / "config.json").is_file():
             return folder
     raise CheckpointError(
-        f"model {str(name)!r} is neither a folder with config.json nor one of: "
-        f"{', '.join(list_models()) or 'none shipped'}."
+        f"model must be a folder with config.json or one of {', '.join(list_models()) or 'none'}, got {str(name)!r}."
     )
 
 
 def check_model(name: str | Path | None, families: tuple[str, ...] = ()) -> None:
-    """Raise what can be said of a model before it is loaded, and before anything is fetched.
+    """Check that a model and its families exist, before the model is loaded or downloaded.
 
-    CheckpointError where there is no such model, ValueError where it lacks one of the families. Of a model on the Hub
+    Raises CheckpointError if there is no such model, ValueError if it lacks one of the families. For a model on the Hub
     only the address is checked.
     """
     if is_on_hub(name):
@@ -59,7 +64,10 @@ def check_model(name: str | Path | None, families: tuple[str, ...] = ()) -> None
 
 
 def read_families(folder: Path) -> tuple[str, ...]:
-    """Names of the bottleneck families in a folder's config.json; none where it cannot be read: loading says why."""
+    """Return the names of the families in a folder's config.json.
+
+    If the file cannot be read, the result is empty: `load_model` reports the reason later.
+    """
     try:
         return tuple(read_json_file(folder / "config.json")["families"])
     except (OSError, ValueError, TypeError, LookupError):

@@ -1,4 +1,4 @@
-"""Where computation happens: device, precision, and what several processes share."""
+"""Device, precision and helpers for distributed training."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import os
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import torch
 from torch import nn
 
 
 def pick_device(name: str | torch.device = "auto") -> torch.device:
-    """The device called `name`; `auto` takes CUDA where it is there, else the CPU."""
+    """Return the device called `name`; `auto` is CUDA if available, else the CPU."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
@@ -24,7 +25,7 @@ def pick_device(name: str | torch.device = "auto") -> torch.device:
 # ---- precision ------------------------------------------------------------------------------------------------------
 
 PRECISIONS = ("auto", "float32", "bf16")
-MEASURED_SECONDS = 0.05  # after which float32 is preferred if bf16 has not been faster
+MEASURED_SECONDS = 0.05  # time to measure, after which float32 is chosen unless bf16 has been faster
 PRECISION_VARIABLE = "LAWM_PRECISION"  # in the environment; used where the precision is "auto"
 
 
@@ -41,7 +42,7 @@ def pick_precision(name: str = "auto", device: torch.device | str = "cpu") -> st
 
 
 def requested_precision(name: str = "auto") -> str:
-    """Return the precision that was asked for by name or, for `auto`, by the environment; `auto` if by neither."""
+    """Return the requested precision: `name` or, for `auto`, the environment variable; `auto` if neither is set."""
     source = "precision" if name != "auto" else PRECISION_VARIABLE
     name = name if name != "auto" else os.environ.get(PRECISION_VARIABLE) or "auto"
     if name not in PRECISIONS:
@@ -53,9 +54,10 @@ def requested_precision(name: str = "auto") -> str:
 def cpu_prefers_bf16() -> bool:
     """Return whether this CPU multiplies matrices faster in bf16 than in float32, decided once per process.
 
-    Without bf16 instructions, bf16 is emulated and up to 100 times slower. With them, a measurement of a few
-    milliseconds confirms that they work as advertised: virtual machines and emulators report flags that do not. A busy
-    machine can delay all products of one round, so float32 is preferred only after several.
+    Without bf16 instructions, bf16 is emulated and up to 100 times slower. If the CPU reports these instructions,
+    matrix products are measured, because virtual machines can report instructions that are emulated. bf16 is chosen as
+    soon as its best time is shorter. float32 is chosen only after several rounds, because other processes can slow down
+    a round.
     """
     if not cpu_may_have_bf16():
         return False
@@ -70,7 +72,7 @@ def cpu_prefers_bf16() -> bool:
 
 
 def cpu_may_have_bf16() -> bool:
-    """Return False if the CPU is known to lack bf16 instructions (x86 without AVX512-BF16 and AMX)."""
+    """Return False if the CPU is known to lack bf16 instructions: x86 with neither AVX512-BF16 nor AMX-BF16."""
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
     if capabilities.get("architecture") != "x86_64":
         return True  # unknown: other architectures do not report all their units, so the measurement decides
@@ -79,7 +81,7 @@ def cpu_may_have_bf16() -> bool:
 
 @torch.inference_mode()
 def product_seconds(dtype: torch.dtype, repeats: int = 3) -> float:
-    """Return the shortest of several times of one matrix product of 134 MFLOP."""
+    """Return the time of a matrix product of 134 MFLOP in seconds, the shortest of several measurements."""
     x_XA, weight_AA = torch.ones(256, 512, dtype=dtype), torch.ones(512, 512, dtype=dtype)
     times = []
     for _ in range(repeats + 1):  # the first call also prepares kernels; it is never the shortest
@@ -90,15 +92,15 @@ def product_seconds(dtype: torch.dtype, repeats: int = 3) -> float:
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
-    """Autocast to bf16 for `bf16`; for `float32`, switch any surrounding autocast off."""
+    """Return a context manager that autocasts to bf16 for `bf16`, and disables autocasting for `float32`."""
     return torch.autocast(device_type=device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
 def cast_linear_weights(module: nn.Module, precision: str) -> nn.Module:
     """Store the weights of linear layers in the given precision, in place, and return the module.
 
-    For use under `autocast` in the same precision, which would otherwise cast them anew at each call; results are the
-    same bit for bit.
+    `autocast` in the same precision then no longer has to cast them at each call. Results are bit-identical, but only
+    under `autocast`.
     """
     if precision == "bf16":
         for layer in module.modules():
@@ -108,7 +110,7 @@ def cast_linear_weights(module: nn.Module, precision: str) -> nn.Module:
 
 
 def describe_hardware(device: torch.device) -> str:
-    """Return the kind of processor and the PyTorch version: what else has to be equal for equal bits."""
+    """Return the names of processor or GPU and the version of PyTorch. Results are bit-identical if these are equal."""
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
     else:
@@ -117,39 +119,42 @@ def describe_hardware(device: torch.device) -> str:
     return f"{name}, torch {torch.__version__}"
 
 
-# ---- many processes -------------------------------------------------------------------------------------------------
+# ---- distributed training -------------------------------------------------------------------------------------------
 
 
-def many_ranks() -> bool:
-    """Whether several processes train together."""
+def is_distributed() -> bool:
+    """Return whether several processes train together."""
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
 def rank() -> int:
-    """This process's number, from 0; alone, 0."""
-    return torch.distributed.get_rank() if many_ranks() else 0
+    """Return the rank of this process; 0 without distributed training."""
+    return torch.distributed.get_rank() if is_distributed() else 0
 
 
-def ranks() -> int:
-    """How many processes train together; alone, 1."""
-    return torch.distributed.get_world_size() if many_ranks() else 1
+def world_size() -> int:
+    """Return the number of processes that train together; 1 without distributed training."""
+    return torch.distributed.get_world_size() if is_distributed() else 1
 
 
-def launched_ranks() -> int:
-    """How many processes `torchrun` started, whether they have joined or not; without it, 1."""
+def launched_world_size() -> int:
+    """Return the number of processes that `torchrun` launched, whether or not they have joined; 1 without it."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 @contextlib.contextmanager
-def joined_ranks(device: torch.device) -> Iterator[torch.device]:
-    """Joins the processes that `torchrun` started, for the block; this one's device. Without torchrun, the same."""
-    if launched_ranks() < 2 or many_ranks():
+def process_group(device: torch.device) -> Iterator[torch.device]:
+    """Context manager that initialises the process group under `torchrun` and yields this rank's device.
+
+    Without `torchrun` it yields `device` and does nothing else.
+    """
+    if launched_world_size() < 2 or is_distributed():
         yield device
         return
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
-    # Long enough for the first rank to decode what the others wait for.
+    # Long enough for rank 0 to decode the data set while the others wait.
     torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(hours=12))
     try:
         yield device
@@ -158,88 +163,95 @@ def joined_ranks(device: torch.device) -> Iterator[torch.device]:
 
 
 @contextlib.contextmanager
-def first_rank_first() -> Iterator[None]:
-    """The first rank goes through the block alone, the others after it: what it leaves on the disk is theirs too."""
+def main_process_first() -> Iterator[None]:
+    """Context manager in which rank 0 runs the block first. Other ranks run it afterwards and find its files."""
     if rank() > 0:
         torch.distributed.barrier()
     yield
-    if rank() == 0 and many_ranks():
+    if rank() == 0 and is_distributed():
         torch.distributed.barrier()
 
 
-def wait_for_ranks() -> None:
-    """Until every rank has come here."""
-    if many_ranks():
+def barrier() -> None:
+    """Wait until every rank has called this."""
+    if is_distributed():
         torch.distributed.barrier()
 
 
-def whole_batch(x_XA: torch.Tensor) -> torch.Tensor:
-    """The rows of all ranks, the first rank's first, with gradients to one's own; alone, the rows as they are.
+def gather_rows(x_XA: torch.Tensor) -> torch.Tensor:
+    """Concatenate the rows of all ranks, rank 0 first. All ranks must have equally many rows.
 
-    Where ranks average gradients, a loss of the whole batch's rows then has the gradient that one process would find.
+    Gradients flow back to the rows of every rank. If each rank computes a loss of all rows and ranks average their
+    gradients, the gradient is the same as in a single process.
     """
-    return RowsOfAll.apply(x_XA) if many_ranks() else x_XA
+    return GatherRows.apply(x_XA) if is_distributed() else x_XA
 
 
-class RowsOfAll(torch.autograd.Function):
-    """Gathers as many rows of every rank; a row's gradient is the sum of what all ranks make of it."""
+class GatherRows(torch.autograd.Function):
+    """All-gather with gradients: the gradient of a row is the sum of its gradients on all ranks."""
 
     @staticmethod
     def forward(ctx, x_XA: torch.Tensor) -> torch.Tensor:
-        parts = [torch.empty_like(x_XA, memory_format=torch.contiguous_format) for _ in range(ranks())]
+        parts = [torch.empty_like(x_XA, memory_format=torch.contiguous_format) for _ in range(world_size())]
         torch.distributed.all_gather(parts, x_XA.contiguous())
         return torch.cat(parts)
 
     @staticmethod
     def backward(ctx, gradient_YA: torch.Tensor) -> torch.Tensor:
-        return sum_over_ranks(gradient_YA.contiguous()).chunk(ranks())[rank()]
+        return sum_over_ranks(gradient_YA.contiguous()).chunk(world_size())[rank()]
 
 
 def mean_over_ranks(x: torch.Tensor) -> torch.Tensor:
-    """The mean of all ranks' tensors, with gradients to one's own; alone, the tensor as it is."""
-    return whole_batch(x[None]).mean(dim=0) if many_ranks() else x
+    """Return the mean of a tensor over ranks, with gradients as in `gather_rows`."""
+    return gather_rows(x[None]).mean(dim=0) if is_distributed() else x
 
 
 def sum_over_ranks(x: torch.Tensor) -> torch.Tensor:
-    """The sum of all ranks' tensors, in place; alone, the tensor as it is."""
-    if many_ranks():
+    """Sum a tensor over ranks, in place, and return it."""
+    if is_distributed():
         torch.distributed.all_reduce(x)
     return x
 
 
 def from_first_rank(x: torch.Tensor) -> torch.Tensor:
-    """The first rank's tensor on every rank; alone, the tensor as it is."""
-    if many_ranks():
+    """Overwrite a tensor in place with that of rank 0, and return it."""
+    if is_distributed():
         torch.distributed.broadcast(x, src=0)
     return x
 
 
 def pick_shared_precision(name: str, device: torch.device) -> str:
-    """Return the first rank's `pick_precision` on every rank: ranks may differ in hardware and in measurements."""
+    """Return the precision that `pick_precision` gives on rank 0. The hardware and measurements of ranks may differ."""
     is_bf16 = torch.tensor(float(pick_precision(name, device) == "bf16"), device=device)
     return "bf16" if from_first_rank(is_bf16) else "float32"
 
 
-# ---- tensors in pieces ----------------------------------------------------------------------------------------------
+# ---- sharded tensors ------------------------------------------------------------------------------------------------
 
 
-def whole(x: torch.Tensor) -> torch.Tensor:
-    """All of a tensor that ranks hold in pieces; every rank has to ask. Others as they are."""
+def full_tensor(x: Any) -> torch.Tensor:
+    """Gather a tensor that is sharded over ranks; every rank must call this. Other tensors are returned unchanged."""
     return x.full_tensor() if hasattr(x, "full_tensor") else x
 
 
-def gathered(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Whole tensors in the first rank's memory, one after another; every rank has to ask, and the others get none."""
-    kept = {}
+def gather_state(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Gather tensors, sharded or not, one by one into the CPU memory of rank 0.
+
+    Every rank must call this function; the result is empty on the other ranks.
+    """
+    gathered = {}
     for name, tensor in tensors.items():
-        all_of_it = whole(tensor.detach())
+        whole = full_tensor(tensor.detach())
         if rank() == 0:
-            kept[name] = all_of_it.cpu().contiguous()
-    return kept
+            gathered[name] = whole.cpu().contiguous()
+    return gathered
 
 
-def cut_like(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """A whole tensor, the same on every rank, in pieces as those of `like`; as it is where that is whole."""
+def shard_like(x: torch.Tensor, like: Any) -> torch.Tensor:
+    """Shard a tensor, which must be equal on all ranks, in the same way as `like`.
+
+    It is returned unchanged if `like` is not sharded.
+    """
     if not hasattr(like, "full_tensor"):
         return x
     from torch.distributed.tensor import distribute_tensor

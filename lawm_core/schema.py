@@ -1,4 +1,7 @@
-"""JSON from elsewhere to dataclasses: data, never code, checked field by field against the annotations."""
+"""Convert untrusted JSON to dataclasses, with each field checked against its annotation.
+
+No code that the JSON names is run unless the caller allows it.
+"""
 
 from __future__ import annotations
 
@@ -10,38 +13,46 @@ import types
 import typing
 from pathlib import Path
 
-MOST_ITEMS = 65_536  # of a list: nobody fills the memory with a small file
-MOST_BYTES = 16 * 2**20  # of a file of JSON
-MOST_WHOLE = 2**53  # beyond it a whole number has no float of its own
+from lawm_core.registry import Registered, find_kind
+
+MAX_ITEMS = 65_536  # largest length of a list and largest integer, so that a small file cannot fill the memory
+MAX_BYTES = 16 * 2**20  # largest size of a JSON file
+MAX_INTEGER = 2**53  # larger integers are not exact as a float
 
 
 class Bytes(int):
-    """How long a file is: the only whole number in a dataclass that may be large."""
+    """A file size. Fields of this type may be up to MAX_INTEGER; other integers may be up to MAX_ITEMS."""
 
 
 def read_json(text: str) -> typing.Any:
-    """Plain values from text. Raises ValueError where it is no JSON, or nested too deep to read."""
+    """Parse JSON. Raises ValueError if the text is not JSON or is nested too deeply."""
     try:
         return json.loads(text)
     except RecursionError:
-        raise ValueError("it is nested too deep") from None
+        raise ValueError("its lists and objects are nested too deeply") from None
 
 
 def read_json_file(path: Path) -> typing.Any:
-    """Plain values from a file. Raises OSError where it cannot be read, ValueError where it is too large or no JSON."""
-    if (size := path.stat().st_size) > MOST_BYTES:
-        raise ValueError(f"it is {size >> 20} MiB long; at most {MOST_BYTES >> 20} MiB can be read")
+    """Parse a JSON file. Raises OSError if it cannot be read, ValueError if it is too large or not JSON."""
+    if (size := path.stat().st_size) > MAX_BYTES:
+        raise ValueError(f"{path.name} has {size >> 20} MiB; at most {MAX_BYTES >> 20} MiB are allowed")
     return read_json(path.read_text(encoding="utf-8"))
 
 
-def sum_of(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def build_dataclass(kind: type, fields: object) -> typing.Any:
-    """A dataclass from plain JSON values, checked field by field against its annotations."""
+def build_dataclass(kind: type, fields: object, allow_imports: bool = False) -> typing.Any:
+    """Build a dataclass from JSON values, checked field by field against its annotations.
+
+    kind: the dataclass. fields: a dictionary of its fields. A field annotated with a `registry.Registered` class is
+    built as the subclass that the JSON value names in `kind`. allow_imports: whether that subclass may be imported from
+    outside this package, which runs its code. Raises ValueError for unknown or missing fields, and for values of
+    another type or out of range.
+    """
     if not isinstance(fields, dict):
         raise ValueError(f"{kind.__name__} must be a JSON object with named fields, got {shown(fields)}.")
     hints = typing.get_type_hints(kind)
@@ -50,59 +61,67 @@ def build_dataclass(kind: type, fields: object) -> typing.Any:
     needed = {f.name for f in dataclasses.fields(kind) if f.init and is_needed(f)}
     if missing := needed - set(fields):
         raise ValueError(f"{kind.__name__} lacks the field {sorted(missing)[0]!r}.")
-    return kind(**{name: build_value(hints[name], value, f"{kind.__name__}.{name}") for name, value in fields.items()})
+    values = {
+        name: build_value(hints[name], value, f"{kind.__name__}.{name}", allow_imports)
+        for name, value in fields.items()
+    }
+    return kind(**values)
 
 
 def is_needed(field: dataclasses.Field) -> bool:
-    """Whether a field has no default."""
+    """Return whether a field must be given because it has no default."""
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
-def build_value(hint: typing.Any, value: object, name: str) -> typing.Any:
-    """One field's value in its annotated type."""
+def build_value(hint: typing.Any, value: object, name: str, allow_imports: bool = False) -> typing.Any:
+    """Convert a JSON value to the annotated type of a field, `hint`. name: name of the field in error messages."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if dataclasses.is_dataclass(hint):
-        return build_dataclass(hint, value)
+        return build_dataclass(choose_kind(hint, value, name, allow_imports), value, allow_imports)
     if origin is tuple and isinstance(value, list | tuple):
-        if len(value) > MOST_ITEMS:
-            raise ValueError(f"{name} has {len(value)} items; needed: at most {MOST_ITEMS}.")
-        return tuple(build_value(inner[0], v, f"{name}[{i}]") for i, v in enumerate(value))
+        if len(value) > MAX_ITEMS:
+            raise ValueError(f"{name} must have at most {MAX_ITEMS} items, got {len(value)}.")
+        return tuple(build_value(inner[0], v, f"{name}[{i}]", allow_imports) for i, v in enumerate(value))
     if origin is dict and isinstance(value, dict):
-        return {key: build_value(inner[1], v, f"{name}.{key}") for key, v in value.items()}
-    if origin is types.UnionType:
-        hint = choose_kind(inner, value, name)
-        return None if value is None else build_value(hint, value, name)
+        return {key: build_value(inner[1], v, f"{name}.{key}", allow_imports) for key, v in value.items()}
+    if origin is types.UnionType:  # X | None
+        if value is None and type(None) in inner:
+            return None
+        return build_value(next(t for t in inner if t is not type(None)), value, name, allow_imports)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value) if abs(value) < MOST_WHOLE else math.inf
+        value = float(value) if abs(value) < MAX_INTEGER else math.inf
     wanted = int if hint is Bytes else origin or hint
     if not isinstance(value, wanted if isinstance(wanted, type) else object) or isinstance(value, bool) != (
         hint is bool
     ):
-        raise ValueError(f"{name} is {shown(value)}; needed: {getattr(hint, '__name__', hint)}.")
+        raise ValueError(f"{name} must be {getattr(hint, '__name__', hint)}, got {shown(value)}.")
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{name} is {value}; needed: a finite number.")
-    most = MOST_WHOLE if hint is Bytes else MOST_ITEMS
+        raise ValueError(f"{name} must be finite, got {value}.")
+    most = MAX_INTEGER if hint is Bytes else MAX_ITEMS
     if isinstance(value, int) and not isinstance(value, bool) and not 0 <= value <= most:
-        raise ValueError(f"{name} is {shown(value)}; needed: 0 to {most}.")
+        raise ValueError(f"{name} must be in [0, {most}], got {shown(value)}.")
     return value
 
 
-def choose_kind(kinds: tuple[type, ...], value: object, name: str) -> type:
-    """Which of a union's types a JSON value is meant for: configs of one family of parts are told apart by `kind`."""
-    if value is None and type(None) in kinds:
-        return type(None)
-    kinds = tuple(k for k in kinds if k is not type(None))
-    if len(kinds) == 1 or not isinstance(value, dict) or "kind" not in value:
-        return kinds[0]
-    by_name = {k.kind: k for k in kinds if hasattr(k, "kind")}
-    if not isinstance(value["kind"], str) or value["kind"] not in by_name:
-        raise ValueError(f"{name}.kind is {shown(value['kind'])}; needed: one of {', '.join(by_name)}.")
-    return by_name[value["kind"]]
+def choose_kind(hint: typing.Any, value: object, name: str, allow_imports: bool) -> type:
+    """Return the class to build.
+
+    It is `hint` or, for a registered class, the subclass that the JSON value names in `kind`.
+    """
+    if not issubclass(hint, Registered) or not isinstance(value, dict):
+        return hint
+    kind = value.get("kind", hint.kind)
+    if not isinstance(kind, str):
+        raise ValueError(f"{name}.kind must be str, got {shown(kind)}.")
+    try:
+        return find_kind(hint, kind, allow_imports)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 def shown(value: object) -> str:
-    """A value in a message, however long it is."""
-    if isinstance(value, int) and abs(value) >= MOST_WHOLE:
-        return "a number of many digits"
+    """Return a value as text for an error message, shortened if it is long."""
+    if isinstance(value, int) and abs(value) >= MAX_INTEGER:
+        return "an integer with many digits"
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."

@@ -9,7 +9,7 @@ import torch.multiprocessing
 
 
 def run_ranks(work: Callable, arguments: tuple, ranks: int) -> None:
-    """Run `work(rank, *arguments)` in one process per rank; an error in any of them is raised here.
+    """Run `work(rank, *arguments)` in one process per rank and raise the first error of any of them.
 
     The processes are forked from a server that has imported the caller's module, and torch with it, once.
     """

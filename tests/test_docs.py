@@ -1,4 +1,4 @@
-"""The pages of docs/: what they name is there, the API page has every public name, and the site builds."""
+"""The documentation site: names, paths and commands on its pages exist, and it builds without warnings."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import pytest
 import yaml
 
 import lawm_core
-from app.options import read_options
+from app.options import parse_options
 from lawm_core import model
-from lawm_core.cli import build_parser
+from lawm_core.cli.main import build_parser
 from lawm_core.training import recipes
-from tests.test_house import ROOT, commands_in, have_command
+from tests.test_house import ROOT, commands_in, have_command, shape_letters
 
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
 COMMANDS = [(name, command) for name, text in PAGES.items() for command in commands_in(text)]
@@ -28,24 +28,29 @@ PATH = re.compile(r"(?:[\w.-]+/)+(?:[\w-]+\.(?:py|md|txt|toml|json|png|gif))?")
 
 
 def inline_code(text: str) -> list[str]:
-    """What stands between single backticks, on one line or two."""
+    """Return the code between single backticks, which may be wrapped."""
     prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
     return [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", prose)]
 
 
 def python_blocks(text: str) -> list[str]:
-    """Blocks of Python."""
+    """Return the Python blocks of a page."""
     return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
 
 
-# ---- what pages name ------------------------------------------------------------------------------------------------
+# ---- names on the pages ---------------------------------------------------------------------------------------------
 
 
-def test_every_page_is_in_the_navigation_and_every_entry_is_there():
+def entries_of(nav: list[dict]) -> list[str]:
+    """Return the pages of a navigation with sections."""
+    pages = [page for entry in nav for page in entry.values()]
+    return [name for page in pages for name in (entries_of(page) if isinstance(page, list) else [page])]
+
+
+def test_every_page_is_in_the_navigation_and_every_entry_exists():
     from docs.carried import CARRIED
 
-    site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
-    entries = [page for entry in site["nav"] for page in entry.values()]
+    entries = entries_of(yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"])
     assert set(PAGES) <= set(entries) and len(entries) == len(set(entries))
     assert set(entries) - set(PAGES) <= set(CARRIED)
     assert all((ROOT / name).is_file() for name in CARRIED)
@@ -53,7 +58,7 @@ def test_every_page_is_in_the_navigation_and_every_entry_is_there():
 
 def test_every_link_and_path_on_a_page_exists():
     missing = []
-    homes = (ROOT, ROOT / "lawm_core")  # pages about the core leave its name away
+    homes = (ROOT, ROOT / "lawm_core")  # tables of the core omit its name
     for name, text in PAGES.items():
         links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
         missing += [(name, link) for link in links if link and not (ROOT / "docs" / link).exists()]
@@ -62,7 +67,7 @@ def test_every_link_and_path_on_a_page_exists():
     assert not missing, missing
 
 
-def test_every_command_on_a_page_is_one_we_have():
+def test_every_command_on_a_page_exists():
     assert COMMANDS
     wrong = [(name, command) for name, command in COMMANDS if not have_command(command)]
     assert not wrong, wrong
@@ -70,14 +75,14 @@ def test_every_command_on_a_page_is_one_we_have():
 
 def test_every_option_and_subcommand_in_a_sentence_exists(capsys):
     with pytest.raises(SystemExit):
-        read_options(["--help"])
+        parse_options(["--help"])
     of_app = capsys.readouterr().out
     (commands,) = (a.choices for a in build_parser()._actions if isinstance(a, argparse._SubParsersAction))
     helps = " ".join([of_app, *(command.format_help() for command in commands.values())])
     known, wrong = set(re.findall(r"--[a-z-]+", helps)), []
     for name, text in PAGES.items():
         for code in inline_code(text):
-            command = re.match(r"python -m lawm_core (\S+)", code)
+            command = re.match(r"lawm (\S+)", code)
             if set(re.findall(r"(?<!\S)--[a-z-]+", code)) - known or (
                 command and command[1] not in {*commands, "--help"}
             ):
@@ -85,7 +90,7 @@ def test_every_option_and_subcommand_in_a_sentence_exists(capsys):
     assert not wrong, wrong
 
 
-def test_python_on_a_page_is_python_and_uses_names_we_have():
+def test_python_on_a_page_parses_and_uses_public_names():
     wrong = []
     for name, text in PAGES.items():
         for block in python_blocks(text):
@@ -95,34 +100,36 @@ def test_python_on_a_page_is_python_and_uses_names_we_have():
     assert not wrong, wrong
 
 
-def test_the_hallway_on_the_method_page_is_the_code_s_own():
-    block = python_blocks(PAGES["method.md"])[0]
-    assert block in model.__doc__
+def test_the_data_flow_on_the_concepts_page_is_that_of_the_model():
+    assert python_blocks(PAGES["concepts.md"])[0] in model.__doc__
 
 
-def test_recipes_are_as_the_table_says():
+def test_the_table_of_recipes_is_up_to_date():
+    page = PAGES["own_model.md"]
     for name in ("nano256", "nano", "lite", "large"):
-        made = recipes.RECIPES[name]().model
-        world = made.families["noisy"].world_model
+        config = recipes.RECIPES[name]().model
+        world_model = config.families["noisy"].world_model
         row = (
-            f"| `{name}` | {made.encoder.frame_size} px, {made.frames_per_second:g} a second | "
-            f"{made.encoder.tokens} tokens of {made.encoder.width} | {world.depth} blocks of {world.block.width} |"
+            f"| `{name}` | {config.encoder.frame_size} px, {config.frames_per_second:g} frames/s | "
+            f"{config.encoder.tokens} tokens of {config.encoder.width} | "
+            f"{world_model.depth} blocks of {world_model.block.width} |"
         )
-        assert row in PAGES["recipes.md"]
+        assert row in page
     steps = {name: stage.trainer.steps for name, stage in recipes.nano256().stages.items()}
-    told = dict(re.findall(r"^\| `(\w+)`.*\| (\d+.*?) \|$", PAGES["recipes.md"], re.MULTILINE))
-    assert told["encoder"] == str(steps["encoder"]) and told["decoder"] == str(steps["decoder"])
-    assert told["flow"] == str(steps["flow"])
-    assert told["lam"] == f"{steps['lam-noisy']}, then {steps['lam-sparse']} each"
-    assert told["sampler"] == f"{steps['sampler-noisy']} each"
+    stated = dict(re.findall(r"^\| `(\w+)`.*\| (\d+.*?) \|$", page, re.MULTILINE))
+    assert stated["encoder"] == str(steps["encoder"]) and stated["decoder"] == str(steps["decoder"])
+    assert stated["flow"] == str(steps["flow"])
+    assert stated["lam"] == f"{steps['lam-noisy']}, then {steps['lam-sparse']} each"
+    assert stated["sampler"] == f"{steps['sampler-noisy']} each"
 
 
-def test_the_recipe_of_ones_own_is_a_recipe():
-    room = dict(vars(recipes)) | {"RECIPES": dict(recipes.RECIPES)}
-    exec(python_blocks(PAGES["recipes.md"])[0], room)  # our own page, not a stranger's file
-    made = room["RECIPES"]["mine"]()
-    assert made.model.name == "mine" and made.stages["lam-noisy"].trainer.steps == 5200
-    assert {stage.batch.twin_share for stage in made.stages.values()} == {0.0}
+def test_the_recipe_on_the_page_can_be_built():
+    namespace = {}
+    exec(python_blocks(PAGES["own_model.md"])[0], namespace)  # a page of this repository
+    recipe = namespace["mine"]()
+    assert recipe.model.name == "mine" and recipe.stages["lam-noisy"].trainer.steps == 3200
+    assert {stage.batch.synthetic_fraction for stage in recipe.stages.values()} == {0.0}
+    assert recipe.model.families["noisy"].world_model.depth == 8
 
 
 # ---- the API page ---------------------------------------------------------------------------------------------------
@@ -133,30 +140,29 @@ def test_the_api_page_has_every_public_name_once():
     assert sorted(shown) == sorted(lawm_core.__all__)
 
 
-def test_every_public_name_says_what_it_is():
-    silent = []
+def test_every_public_name_has_a_docstring_of_its_own():
+    missing = []
     for name in lawm_core.__all__:
         thing = getattr(lawm_core, name)
-        if not thing.__doc__ or thing.__doc__.startswith(f"{name}("):  # a dataclass's made-up text is none
-            silent.append(name)
+        if not thing.__doc__ or thing.__doc__.startswith(f"{name}("):  # a dataclass's generated text
+            missing.append(name)
         if inspect.isclass(thing):
             own = {n: m for n, m in vars(thing).items() if not n.startswith("_")}
             members = {n: getattr(m, "fget", None) or getattr(m, "__func__", m) for n, m in own.items()}
-            silent += [f"{name}.{n}" for n, m in members.items() if inspect.isfunction(m) and not m.__doc__]
-    assert not silent, silent
+            missing += [f"{name}.{n}" for n, m in members.items() if inspect.isfunction(m) and not m.__doc__]
+    assert not missing, missing
 
 
-def test_the_letters_are_those_of_the_package():
-    legend = lawm_core.__doc__.split("Letters in the names of tensors: ")[1].split("`state_BTND`")[0]
-    letters = re.findall(r"^\| ([A-Z](?:, [A-Z])*) \|", PAGES["api.md"], re.MULTILINE)
-    assert sorted(", ".join(letters).split(", ")) == sorted(set(re.findall(r"\b[A-Z]\b", legend.replace("T - 1", ""))))
+def test_the_table_of_letters_is_the_legend_of_the_package():
+    letters = re.findall(r"^\| ([A-Zd](?:, [A-Z])*) \|", PAGES["api.md"], re.MULTILINE)
+    assert set(", ".join(letters).split(", ")) == shape_letters()
 
 
 # ---- the site -------------------------------------------------------------------------------------------------------
 
 
 def build_site(folder: Path) -> Path:
-    """Builds the site as `make docs` does, a few seconds; any warning fails it."""
+    """Build the site as `make docs` does; any warning fails the test."""
     command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and not done.stdout + done.stderr, done.stdout + done.stderr
@@ -165,12 +171,12 @@ def build_site(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Path:
-    """The site, built."""
+    """The built site."""
     return build_site(tmp_path_factory.mktemp("site"))
 
 
 class Fetched(HTMLParser):
-    """What a browser fetches for a page without being asked, and the names that the page can be entered by."""
+    """Addresses that a browser loads with a page, and the page's anchors."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

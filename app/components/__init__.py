@@ -1,7 +1,7 @@
-"""Pieces of the page that Gradio does not have: a static template, a script and plain values for each.
+"""Components that Gradio does not have. Each is an HTML template, a script, and functions that return its JSON values.
 
-Templates hold no `{{...}}` and no `${...}`: Gradio would evaluate what they put in as JavaScript, and file names come
-from people. The scripts write every text through `textContent`.
+Templates must not contain `{{...}}` or `${...}`: Gradio evaluates inserted values as JavaScript, and file names come
+from users. The scripts write all text through `textContent`.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ from pathlib import Path
 import gradio as gr
 
 
-def build_piece(name: str, value: object, /, **settings: object) -> gr.HTML:
-    """The piece whose template and script are `name`.html and `name`.js beside this file, after what all share."""
+def build_component(name: str, value: object, /, **settings: object) -> gr.HTML:
+    """Build a component from the files `name`.html and `name`.js of this folder; shared.js precedes each script.
+
+    value: initial value. settings: other arguments of gr.HTML, and properties that the script reads.
+    """
     folder = Path(__file__).parent
     template = (folder / f"{name}.html").read_text(encoding="utf-8")
     if "{{" in template or "${" in template:
-        raise AssertionError(f"{name}.html holds a template expression; Gradio would run its value as JavaScript.")
+        raise AssertionError(f"{name}.html must not contain {{{{ or ${{: Gradio would run values as JavaScript.")
     script = "".join((folder / f"{part}.js").read_text(encoding="utf-8") for part in ("shared", name))
     return gr.HTML(value, html_template=template, js_on_load=script, apply_default_css=False, **settings)

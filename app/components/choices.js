@@ -1,7 +1,7 @@
 const list = element.querySelector(".choices-list");
 const note = element.querySelector(".choices-note");
-list.setAttribute("aria-label", props.spoken);
-element.querySelector(".choices-label").textContent = props.spoken;
+list.setAttribute("aria-label", props.caption);
+element.querySelector(".choices-label").textContent = props.caption;
 let drawn = null;
 
 function thumb(row, picture) {
@@ -33,22 +33,22 @@ function button(item) {
     props.value = { ...props.value, chosen: item.key };
     render();
     trigger("select", { key: item.key });
-    list.dispatchEvent(new CustomEvent("wished", { bubbles: true }));
+    list.dispatchEvent(new CustomEvent("requested", { bubbles: true }));
   });
   return node;
 }
 
 function render() {
-  const { chosen = null, extra = null } = props.value || {};
-  const items = extra ? [extra, ...props.items] : props.items;
-  const drawing = JSON.stringify(extra);
+  const { chosen = null, upload = null } = props.value || {};
+  const items = upload ? [upload, ...props.items] : props.items;
+  const drawing = JSON.stringify(upload);
   if (drawing !== drawn) {
     drawn = drawing;
     list.replaceChildren(...items.map(button));
   }
   for (const node of list.children) node.setAttribute("aria-pressed", String(node.dataset.key === chosen));
   const item = items.find((one) => one.key === chosen);
-  note.textContent = item ? item.note : items.length ? "" : "No clips come with this copy. Upload a video to begin.";
+  note.textContent = item ? item.note : items.length ? "" : "The gallery is empty. Upload a video.";
 }
 
 watch("value", render);

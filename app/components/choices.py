@@ -1,4 +1,4 @@
-"""Things to choose from, as pictures: pairs of clips, or single clips. Pointing at a picture plays it."""
+"""Clips or pairs of clips to choose from, as thumbnails that play on hover."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from dataclasses import asdict, dataclass
 
 import gradio as gr
 
-from app.components import build_piece
+from app.components import build_component
 from app.studio import THUMB_FRAMES
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """key: what the page sends back. rows: which rows of the gallery's picture show it. note: shown once chosen."""
+    """A clip, or a pair of clips, that can be chosen.
+
+    key: sent to the server if it is chosen. note: shown below the choices if it is chosen. rows: indices of the rows of
+    the gallery image that show its thumbnails.
+    """
 
     key: str
     title: str
@@ -24,36 +28,39 @@ class Choice:
 def build_choices(
     items: Sequence[Choice], chosen: str | None, rows: int, label: str, elem_id: str, **settings: object
 ) -> gr.HTML:
-    """Buttons with moving pictures; `rows` is how many rows the gallery's picture has."""
-    shown = {"items": [asdict(item) for item in items], "rows": rows, "spoken": label}
-    return build_piece("choices", choice_value(chosen), elem_id=elem_id, **shown, **settings)
+    """Build the thumbnails. chosen: key of the initial choice. rows: number of rows of the gallery image."""
+    props = {"items": [asdict(item) for item in items], "rows": rows, "caption": label}
+    return build_component("choices", choice_value(chosen), elem_id=elem_id, **props, **settings)
 
 
-def choice_value(chosen: str | None, extra: dict | None = None) -> dict:
-    """Which one is chosen, and one more to choose from that the gallery does not hold: an uploaded video."""
-    return {"chosen": chosen, "extra": extra}
+def choice_value(chosen: str | None, upload: dict | None = None) -> dict:
+    """Return a value of the component: the chosen key, and an uploaded video as an additional choice."""
+    return {"chosen": chosen, "upload": upload}
 
 
-def extra_choice(key: str, title: str, note: str, picture: str) -> dict:
-    """The uploaded video among the choices; `picture` is its strip as a data URI."""
+def upload_choice(key: str, title: str, note: str, picture: str) -> dict:
+    """Return an uploaded video as a choice. picture: data URI of its thumbnails."""
     return {"key": key, "title": title, "note": note, "picture": picture, "rows": []}
 
 
-def kept_extra(value: object) -> dict | None:
-    """The uploaded video among the choices, to be offered on."""
-    return value.get("extra") if isinstance(value, dict) else None
+def current_upload(value: object) -> dict | None:
+    """Return the uploaded video in a value of the component, or None, to keep it as a choice."""
+    return value.get("upload") if isinstance(value, dict) else None
 
 
 def chosen_key(value: object) -> str:
-    """What was chosen, from whatever arrived: the page sends a dict, a script may send the name alone."""
+    """Return the chosen key in a value, or "" if it has none. The page sends a dict; a program may send a key alone."""
     key = value.get("chosen") if isinstance(value, dict) else value
     return key if isinstance(key, str) else ""
 
 
 def gallery_style(picture: str | None, rows: int) -> str:
-    """The gallery's picture, once for all its thumbnails, and how a strip of frames plays."""
-    width, past_last = 100 * THUMB_FRAMES, 100 * THUMB_FRAMES / (THUMB_FRAMES - 1)
-    style = f".thumb {{ --frames: {THUMB_FRAMES}; --played: {past_last:.4f}%; background-size: {width}% 100%; }}\n"
+    """Return the CSS of thumbnails: the gallery image, which is included once, and the animation of a row of frames.
+
+    picture: data URI of the gallery image. rows: number of its rows.
+    """
+    width, end = 100 * THUMB_FRAMES, 100 * THUMB_FRAMES / (THUMB_FRAMES - 1)
+    style = f".thumb {{ --frames: {THUMB_FRAMES}; --played: {end:.4f}%; background-size: {width}% 100%; }}\n"
     if picture:
         style += f'.of-gallery {{ background-image: url("{picture}"); background-size: {width}% {100 * rows}%; }}\n'
     return style

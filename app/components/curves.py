@@ -1,18 +1,19 @@
-"""Measured figures against capacity, with the dial's place on them."""
+"""The plot of scores against capacity, in which the current setting is marked."""
 
 from __future__ import annotations
 
 import gradio as gr
 
-from app.components import build_piece
-from app.components.action_map import PLOTLY, address
+from app.components import build_component
+from app.components.action_map import PLOTLY, static_url
 
 
 def build_curves(curves: list[dict], family: str, capacity: float, elem_id: str) -> gr.HTML:
-    """The curves of `app.figures`, one shown at a time, and the same figures as a table."""
-    return build_piece("curves", dial_value(family, capacity), elem_id=elem_id, curves=curves, plotly=address(PLOTLY))
+    """Build the plot, which shows one curve of `app.report_curves` at a time, and its numbers as a table."""
+    value = setting_value(family, capacity)
+    return build_component("curves", value, elem_id=elem_id, curves=curves, plotly=static_url(PLOTLY))
 
 
-def dial_value(family: str, capacity: float) -> dict:
-    """Where the dial stands."""
+def setting_value(family: str, capacity: float) -> dict:
+    """Return the current setting."""
     return {"family": family, "capacity": capacity}

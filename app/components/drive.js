@@ -1,19 +1,21 @@
 const root = element.querySelector(".drive");
 const find = (selector) => root.querySelector(selector);
-const pad = find(".drive-pad"), count = find(".drive-count");
-const PATIENCE = 4000; // milliseconds that an answer may take before keys are heard again
-const held = new Map(); // what is pressed: a key, a button or a stick; how far; whether it was asked for; whether once is enough
-const PAUSE = 2000; // milliseconds without a frame after which a rate starts anew
-let shown = null, waiting = 0, undos = 0, times = [];
+const buttons = find(".drive-controls"), count = find(".drive-count");
+const TIMEOUT = 4000; // milliseconds to wait for a response before keys are handled again
+const PAUSE = 2000; // milliseconds without a frame after which the frame rate is measured from the start
+// What is pressed, by name (a key, a button or a gamepad axis): {control, amount, once, sent}. once: release it after
+// it has been sent; sent: whether it has been sent.
+const pressed = new Map();
+let shown = null, waitingSince = 0, undos = 0, times = [];
 
 // ---- pictures ---------------------------------------------------------------------------------------------------
 
-async function paint(lane, address) {
-  const figure = find(`figure[data-lane=${lane}]`);
-  figure.hidden = !address;
-  if (!address) return;
+async function paint(name, url) {
+  const figure = find(`figure[data-panel=${name}]`);
+  figure.hidden = !url;
+  if (!url) return;
   const picture = new Image();
-  picture.src = address;
+  picture.src = url;
   await picture.decode();
   const canvas = figure.querySelector("canvas");
   canvas.width = picture.naturalWidth;
@@ -21,78 +23,76 @@ async function paint(lane, address) {
   canvas.getContext("2d").drawImage(picture, 0, 0);
 }
 
-// ---- what is asked for ------------------------------------------------------------------------------------------
+// ---- requests: one at a time ------------------------------------------------------------------------------------
 
 const robot = () => props.robots[shown.robot];
 
-// The sum of all that is held, each number within its limit.
-function told() {
-  const action = robot().limits.map(() => 0), strength = Number(find(".strength").value);
-  for (const { deed, share } of held.values()) for (const [index, sign] of deed.moves) action[index] += sign * share * strength * robot().limits[index];
-  return action.map((value, i) => Math.max(-robot().limits[i], Math.min(robot().limits[i], value)));
+// The sum of all pressed controls, each dimension within its limit.
+function robotAction() {
+  const { limits } = robot(), strength = Number(find(".strength").value), action = limits.map(() => 0);
+  for (const { control, amount } of pressed.values()) for (const [index, direction] of control.moves) action[index] += direction * amount * strength * limits[index];
+  return action.map((value, i) => Math.max(-limits[i], Math.min(limits[i], value)));
 }
 
-const busy = () => waiting && performance.now() - waiting < PATIENCE;
+const isWaiting = () => waitingSince && performance.now() - waitingSince < TIMEOUT;
 
-function pump() {
-  readSticks();
-  if (!shown || busy()) return;
+function sendNext() {
+  readGamepad();
+  if (!shown || isWaiting()) return;
   if (undos && shown.steps) {
     undos -= 1;
-    waiting = performance.now();
+    waitingSince = performance.now();
     trigger("undo", { drive: shown.drive });
     return;
   }
   undos = 0;
-  if (!held.size || shown.steps >= shown.most) return;
-  waiting = performance.now();
-  trigger("input", { told: told(), drive: shown.drive });
-  for (const [name, press] of held) { press.asked = true; if (press.once) held.delete(name); }
+  if (!pressed.size || shown.steps >= shown.max_steps) return;
+  waitingSince = performance.now();
+  trigger("input", { action: robotAction(), drive: shown.drive });
+  for (const [name, press] of pressed) { press.sent = true; if (press.once) pressed.delete(name); }
 }
 
-function press(name, deed, share = 1, once = false) {
-  held.set(name, { deed, share, once, asked: false });
-  pump();
+function press(name, control, once = false) {
+  pressed.set(name, { control, amount: 1, once, sent: false });
+  sendNext();
 }
 
-// A tap that ends before it could be asked for still counts, once.
+// A key that is released before it has been sent still counts, once.
 function release(name) {
-  const one = held.get(name);
-  if (one && !one.asked) one.once = true;
-  else held.delete(name);
+  const one = pressed.get(name);
+  if (one && !one.sent) one.once = true;
+  else pressed.delete(name);
 }
 
-// One that is asked for while a step is on its way comes after it; a key that is held asks again after each answer.
-function undo(again) {
-  if (again && (undos || busy())) return;
+// An undo during a step follows that step. A held key repeats only after each response.
+function undo(isRepeat) {
+  if (isRepeat && (undos || isWaiting())) return;
   undos += 1;
-  pump();
+  sendNext();
 }
 
-// A gamepad's sticks, where one is plugged in: its axes are the robot's first numbers, in the order of its keys.
-function readSticks() {
-  const stick = navigator.getGamepads ? [...navigator.getGamepads()].find(Boolean) : null;
-  if (!shown || !stick) return;
-  robot().sticks.forEach((index, axis) => {
-    const push = -(stick.axes[axis] || 0), name = `stick-${axis}`;
-    if (Math.abs(push) < 0.2) held.delete(name);
-    else held.set(name, { deed: { moves: [[index, 1]] }, share: push, once: false, asked: false });
+function readGamepad() {
+  const pad = navigator.getGamepads ? [...navigator.getGamepads()].find(Boolean) : null;
+  if (!shown || !pad) return;
+  robot().axes.forEach((index, axis) => {
+    const amount = -(pad.axes[axis] || 0), name = `axis-${axis}`;
+    if (Math.abs(amount) < 0.2) pressed.delete(name);
+    else pressed.set(name, { control: { moves: [[index, 1]] }, amount, once: false, sent: false });
   });
 }
-window.addEventListener("gamepadconnected", () => { const listen = () => { if (!root.isConnected) return; pump(); requestAnimationFrame(listen); }; listen(); }, { once: true });
+window.addEventListener("gamepadconnected", () => { const listen = () => { if (!root.isConnected) return; sendNext(); requestAnimationFrame(listen); }; listen(); }, { once: true });
 
-// ---- the pad ----------------------------------------------------------------------------------------------------
+// ---- buttons and keys -------------------------------------------------------------------------------------------
 
-function buildPad() {
-  pad.replaceChildren(...robot().deeds.map((deed) => {
-    const button = Object.assign(document.createElement("button"), { type: "button", title: deed.title });
-    const sign = Object.assign(document.createElement("kbd"), { textContent: deed.sign });
-    button.append(sign, deed.title);
-    button.dataset.deed = deed.key || deed.title;
-    const name = `button-${deed.title}`;
-    button.addEventListener("pointerdown", () => press(name, deed));
+function buildButtons() {
+  buttons.replaceChildren(...robot().controls.map((control) => {
+    const button = Object.assign(document.createElement("button"), { type: "button", title: control.title });
+    const sign = Object.assign(document.createElement("kbd"), { textContent: control.sign });
+    button.append(sign, control.title);
+    const name = `button-${control.title}`;
+    button.addEventListener("pointerdown", () => press(name, control));
     for (const end of ["pointerup", "pointerleave", "pointercancel"]) button.addEventListener(end, () => release(name));
-    button.addEventListener("click", (event) => { if (!event.detail) press(name, deed, 1, true); }); // Enter and Space
+    button.addEventListener("click", (event) => { if (!event.detail) press(name, control, true); }); // Enter and Space
     return button;
   }));
 }
@@ -101,46 +101,44 @@ root.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input")) return;
   if (event.key === "Backspace") undo(event.repeat);
   else {
-    const deed = shown && robot().deeds.find((one) => one.key && one.key.toLowerCase() === event.key.toLowerCase());
-    if (!deed) return;
-    if (!event.repeat) press(event.key.toLowerCase(), deed);
+    const control = shown && robot().controls.find((one) => one.key && one.key.toLowerCase() === event.key.toLowerCase());
+    if (!control) return;
+    if (!event.repeat) press(event.key.toLowerCase(), control);
   }
   event.preventDefault();
 });
-root.addEventListener("keyup", (event) => {
-  release(event.key.toLowerCase());
-});
-root.addEventListener("focusout", (event) => { if (!root.contains(event.relatedTarget)) held.clear(); });
+root.addEventListener("keyup", (event) => release(event.key.toLowerCase()));
+root.addEventListener("focusout", (event) => { if (!root.contains(event.relatedTarget)) pressed.clear(); });
 find(".drive-undo").addEventListener("click", () => undo(false));
 
 // ---- value ------------------------------------------------------------------------------------------------------
 
-function tellRate(fresh) {
-  if (fresh || performance.now() - times[times.length - 1] > PAUSE) times = [];
+function frameRate(isNew) {
+  if (isNew || performance.now() - times[times.length - 1] > PAUSE) times = [];
   times = [...times, performance.now()].slice(-12);
   const seconds = (times[times.length - 1] - times[0]) / 1000;
-  return times.length > 3 && seconds > 0 ? ` · ${((times.length - 1) / seconds).toFixed(1)} frames a second` : "";
+  return times.length > 3 && seconds > 0 ? ` · ${((times.length - 1) / seconds).toFixed(1)} frames per second` : "";
 }
 
 async function render() {
   const value = props.value;
   root.classList.toggle("empty", !value);
   if (!value) return;
-  const fresh = !shown || shown.drive !== value.drive, moved = fresh || shown.steps !== value.steps;
-  if (fresh || shown.robot !== value.robot) { shown = value; held.clear(); undos = 0; buildPad(); }
+  const isNew = !shown || shown.drive !== value.drive, hasMoved = isNew || shown.steps !== value.steps;
+  if (isNew || shown.robot !== value.robot) { shown = value; pressed.clear(); undos = 0; buildButtons(); }
   shown = value;
-  await Promise.all([paint("model", value.model), paint("truth", value.truth)]);
-  find("[data-lane=model] .tag").textContent = value.steps ? "predicted" : "given";
-  count.textContent = `${value.steps} of ${value.most} steps${moved && value.steps ? tellRate(fresh) : ""}`;
-  find(".hint").textContent = robot().hint;
+  await Promise.all([paint("model", value.model), paint("simulator", value.simulator)]);
+  find("[data-panel=model] .tag").textContent = value.steps ? "predicted" : "real frame";
+  count.textContent = `${value.steps} of ${value.max_steps} steps${hasMoved && value.steps ? frameRate(isNew) : ""}`;
   find(".drive-undo").disabled = !value.steps;
   root.dataset.steps = value.steps;
   root.dataset.drive = value.drive;
-  waiting = 0;
-  if (fresh && document.activeElement?.matches("#begin-drive")) root.focus({ preventScroll: true }); // keys drive at once
-  pump();
+  waitingSince = 0;
+  if (isNew && document.activeElement?.matches("#start-drive")) root.focus({ preventScroll: true }); // keys work at once
+  sendNext();
 }
 
 find(".drive-empty").textContent = props.invitation || "";
+find(".hint").textContent = props.hint;
 watch("value", render);
 render();

@@ -1,4 +1,4 @@
-"""Driving: what is seen, and keys, buttons and sticks for a robot's known actions."""
+"""The component for driving: the current frames, and keys, buttons and gamepad axes for a robot's actions."""
 
 from __future__ import annotations
 
@@ -6,77 +6,82 @@ import gradio as gr
 import torch
 
 import lawm_core as lawm
-from app.components import build_piece
-from app.driving import MOST_STEPS, Drive
+from app.components import build_component
+from app.driving import MAX_STEPS, Drive
 from app.pictures import data_uri, draw_sheet, unpack_picture
 
 PIXELS = 320
-# What keys do to which of a robot's numbers: (key, sign on the button, title, {name: direction}).
-DEEDS = {
+# Controls of a robot: (key, sign on the button, title, {action dimension: direction}).
+CONTROLS = {
     "arm": (
-        ("ArrowUp", "↑", "reach out", {"dx": 1}),
-        ("ArrowDown", "↓", "draw back", {"dx": -1}),
-        ("ArrowLeft", "←", "to its left", {"dy": 1}),
-        ("ArrowRight", "→", "to its right", {"dy": -1}),
+        ("ArrowUp", "↑", "reach forward", {"dx": 1}),
+        ("ArrowDown", "↓", "pull back", {"dx": -1}),
+        ("ArrowLeft", "←", "left", {"dy": 1}),
+        ("ArrowRight", "→", "right", {"dy": -1}),
         ("w", "W", "up", {"dz": 1}),
         ("s", "S", "down", {"dz": -1}),
-        ("o", "O", "open", {"gripper": 1}),
-        ("c", "C", "close", {"gripper": -1}),
+        ("o", "O", "open gripper", {"gripper": 1}),
+        ("c", "C", "close gripper", {"gripper": -1}),
     ),
     "rover": (
-        ("ArrowUp", "↑", "forwards", {"dx": 1}),
-        ("ArrowDown", "↓", "back", {"dx": -1}),
+        ("ArrowUp", "↑", "forward", {"dx": 1}),
+        ("ArrowDown", "↓", "backward", {"dx": -1}),
         ("ArrowLeft", "←", "turn left", {"dyaw": 1}),
         ("ArrowRight", "→", "turn right", {"dyaw": -1}),
-        ("a", "A", "slip left", {"dy": 1}),
-        ("d", "D", "slip right", {"dy": -1}),
+        ("a", "A", "strafe left", {"dy": 1}),
+        ("d", "D", "strafe right", {"dy": -1}),
     ),
 }
-STICKS = {"arm": ("dy", "dx", "gripper", "dz"), "rover": ("dyaw", "dx", "dy")}  # axes of a gamepad, in its order
-HINT = "Hold a key or a button to drive; Backspace takes a step back. A gamepad's sticks work too."
+GAMEPAD_AXES = {"arm": ("dy", "dx", "gripper", "dz"), "rover": ("dyaw", "dx", "dy")}  # action dimension of each axis
+INVITATION = "No drive yet. Choose a robot and press Start."
+HINT = "Hold a key or a button to drive. Backspace undoes a step. Gamepad sticks work too."
 
 
 def build_drive(robots: dict[str, lawm.ControllerConfig], elem_id: str) -> gr.HTML:
-    """The screens and the pad, with an invitation to begin."""
-    invitation = "Nothing is driven yet. Choose a robot and press Begin."
-    told = {name: robot_keys(name, config) for name, config in robots.items()}
-    return build_piece("drive", None, elem_id=elem_id, robots=told, invitation=invitation)
+    """Build the screens and the controls, with an invitation to start."""
+    controls = {name: robot_controls(name, config) for name, config in robots.items()}
+    return build_component("drive", None, elem_id=elem_id, robots=controls, invitation=INVITATION, hint=HINT)
 
 
-def robot_keys(name: str, config: lawm.ControllerConfig) -> dict:
-    """A robot's numbers and what moves them; a robot that nobody made keys for gets a button for each direction."""
-    place = {number: i for i, number in enumerate(config.names)}
-    deeds = DEEDS.get(name) or tuple(
-        ("", "+" if sign > 0 else "−", f"{number} {'more' if sign > 0 else 'less'}", {number: sign})
-        for number in config.names
-        for sign in (1, -1)
+def robot_controls(name: str, config: lawm.ControllerConfig) -> dict:
+    """Return the limits and the controls of a robot as JSON values.
+
+    A robot that is not in CONTROLS has two buttons for each dimension of its actions.
+    """
+    index = {dimension: i for i, dimension in enumerate(config.names)}
+    controls = CONTROLS.get(name) or tuple(
+        (
+            "",
+            "+" if direction > 0 else "−",
+            f"{'more' if direction > 0 else 'less'} {dimension}",
+            {dimension: direction},
+        )
+        for dimension in config.names
+        for direction in (1, -1)
     )
     return {
         "limits": list(config.limits),
-        "hint": HINT,
-        "sticks": [place[number] for number in STICKS.get(name, ()) if number in place],
-        "deeds": [
-            {"key": key, "sign": sign, "title": title, "moves": [[place[n], d] for n, d in moves.items()]}
-            for key, sign, title, moves in deeds
-            if set(moves) <= set(place)
+        "axes": [index[dimension] for dimension in GAMEPAD_AXES.get(name, ()) if dimension in index],
+        "controls": [
+            {"key": key, "sign": sign, "title": title, "moves": [[index[d], value] for d, value in moves.items()]}
+            for key, sign, title, moves in controls
+            if set(moves) <= set(index)
         ],
     }
 
 
-def drive_value(drive: Drive | None, number: str = "") -> dict | None:
-    """Where the drive is, as pictures."""
-    if drive is None:
-        return None
+def drive_value(drive: Drive, number: str) -> dict:
+    """Return the current state of a drive as JSON values. number: identifies the drive on the page."""
     return {
         "drive": number,
         "robot": drive.robot,
-        "steps": len(drive.told),
-        "most": MOST_STEPS,
-        "model": picture(unpack_picture(drive.frames[-1])),
-        "truth": picture(unpack_picture(drive.truth[-1])) if drive.truth else None,
+        "steps": len(drive.robot_actions),
+        "max_steps": MAX_STEPS,
+        "model": frame_uri(unpack_picture(drive.frames[-1])),
+        "simulator": frame_uri(unpack_picture(drive.simulator_frames[-1])) if drive.simulator_frames else None,
     }
 
 
-def picture(frame_CHW: torch.Tensor) -> str:
-    """One frame, in [0, 1], for the browser."""
+def frame_uri(frame_CHW: torch.Tensor) -> str:
+    """Return a frame in [0, 1] as a data URI."""
     return data_uri(draw_sheet(frame_CHW[None], PIXELS, columns=1))

@@ -7,21 +7,21 @@ const make = (tag, text, parent, kind) => {
 };
 
 function render() {
-  const { used = [], scores = [], warnings = [] } = props.value || {};
+  const { inputs = [], scores = [], warnings = [] } = props.value || {};
   const list = element.querySelector(".scores");
   list.replaceChildren();
   for (const score of scores) {
     const item = make("div", "", list, "score");
     make("dt", score.name, item);
-    make("dd", score.figure, item, "figure");
-    make("dd", score.text, item, "reading");
+    const number = make("dd", `${score.number} `, item, "number");
+    make("span", score.scale, number, "scale");
+    make("dd", score.help, item, "help");
   }
-  const cautions = element.querySelector(".warnings");
-  cautions.replaceChildren();
-  for (const sentence of warnings) make("li", sentence, cautions);
-  const lines = element.querySelector(".used");
-  lines.replaceChildren();
-  for (const sentence of used) make("li", sentence, lines);
+  for (const [selector, sentences] of [[".warnings", warnings], [".inputs", inputs]]) {
+    const node = element.querySelector(selector);
+    node.replaceChildren();
+    for (const sentence of sentences) make("li", sentence, node);
+  }
 }
 
 watch("value", render);

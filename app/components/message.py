@@ -1,4 +1,4 @@
-"""The place where the page says what went wrong, and keeps saying it until the next success."""
+"""The message area, which says why a request was rejected until the next one succeeds, and short notices."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ import time
 
 import gradio as gr
 
-from app.components import build_piece
+from app.components import build_component
 
 
 def build_message(elem_id: str) -> gr.HTML:
-    """An alert area, empty and out of the way at first."""
-    return build_piece("message", message_value(), elem_id=elem_id)
+    """Build the message area, empty and hidden."""
+    return build_component("message", message_value(), elem_id=elem_id)
 
 
 def message_value(text: str = "") -> dict:
-    """What the area says; nothing hides it."""
+    """Return the value that shows a message; an empty one hides the area."""
     return {"text": text}
 
 
 def notice_value(text: str) -> dict:
-    """Nothing to say here, and a notice at the page's lower edge. Each is another value, so that each is shown."""
-    return {"text": "", "notice": text, "at": time.monotonic()}
+    """Return the value that shows a notice at the lower edge of the page.
+
+    It includes the time, so that a repeated notice is a new value and is shown again.
+    """
+    return {"text": "", "notice": text, "time": time.monotonic()}

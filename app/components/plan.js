@@ -1,41 +1,42 @@
 const root = element.querySelector(".plan");
 const find = (selector) => root.querySelector(selector);
 
-function line(values, low, high, most) {
-  const x = (i) => 10 + (280 * i) / Math.max(1, most - 1), y = (v) => 110 - (100 * (v - low)) / Math.max(1e-9, high - low);
+function line(values, low, high) {
+  const x = (i) => 10 + (280 * i) / Math.max(1, values.length - 1), y = (v) => 110 - (100 * (v - low)) / Math.max(1e-9, high - low);
   return values.map((v, i) => `${i ? "L" : "M"}${x(i).toFixed(1)} ${y(v).toFixed(1)}`).join(" ");
 }
 
-function drawCurve(value) {
-  const all = [...value.best, ...value.mean], low = Math.min(...all), high = Math.max(...all);
-  find(".plan-best").setAttribute("d", line(value.best, low, high, value.best.length));
-  find(".plan-mean").setAttribute("d", line(value.mean, low, high, value.best.length));
+function drawCurve({ best, mean }) {
+  const low = Math.min(...best, ...mean), high = Math.max(...best, ...mean);
+  find(".plan-best").setAttribute("d", line(best, low, high));
+  find(".plan-mean").setAttribute("d", line(mean, low, high));
 }
 
-function drawSteps(value) {
+function drawSteps({ names, steps }) {
   const row = (cells, kind) => {
     const tr = document.createElement("tr");
     tr.append(...cells.map((text) => Object.assign(document.createElement(kind), { textContent: text })));
     return tr;
   };
-  find(".plan-steps").hidden = !value.steps.length;
-  find(".plan-steps").replaceChildren(row(["step", ...value.names], "th"), ...value.steps.map((step, i) => row([String(i + 1), ...step], "td")));
+  find(".plan-steps").hidden = !steps.length;
+  find(".plan-steps").replaceChildren(row(["step", ...names], "th"), ...steps.map((step, i) => row([String(i + 1), ...step], "td")));
 }
 
 function render() {
   const value = props.value;
   root.classList.toggle("empty", !value);
   if (!value) return;
+  const [end] = value.ends;
   root.classList.toggle("planned", Boolean(value.steps.length));
   find(".plan-goal-picture").src = value.goal;
-  find(".plan-end").hidden = !value.end;
-  if (value.end) find(".plan-end-picture").src = value.end;
-  find(".plan-said").textContent = value.said;
-  root.dataset.iteration = value.best.length;
+  find(".plan-end").hidden = !end;
+  if (end) find(".plan-end-picture").src = end;
+  find(".plan-text").textContent = value.text;
+  root.dataset.rounds = value.best.length;
   if (value.best.length) drawCurve(value);
   drawSteps(value);
-  const named = (i) => (i ? `Candidate ${i}` : "The plan: what the best candidates agree on");
-  find(".plan-ends").replaceChildren(...value.ends.map((address, i) => Object.assign(document.createElement("img"), { src: address, alt: named(i), title: named(i) })));
+  const title = (i) => (i ? `Candidate ${i}` : "Plan: average action of the best candidates");
+  find(".plan-ends").replaceChildren(...value.ends.map((src, i) => Object.assign(document.createElement("img"), { src, alt: title(i), title: title(i) })));
 }
 
 function renderReached() {

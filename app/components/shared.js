@@ -1,23 +1,23 @@
-// What several pieces do; put before each piece's own script.
+// Functions of several components; put before each component's own script.
 
-// A file's address from the page's root on, which is not the host's root behind a proxy.
-function served(path) {
+// The full URL of a file, whose path is relative to the page's root. Behind a proxy, that is not the host's root.
+function fullUrl(path) {
   return `${(window.gradio_config?.root ?? "").replace(/\/$/, "")}/${path}`;
 }
 
-// Makes a node the thumb-th tile of a sheet that is `across` tiles wide.
-function cutTile(node, sheet, across, thumb, pixels) {
-  const x = thumb % across, y = Math.floor(thumb / across);
-  node.style.backgroundImage = `url("${served(sheet)}")`;
-  node.style.backgroundSize = `${across * pixels}px auto`;
+// Shows one tile of a sheet that is `columns` tiles wide.
+function cutTile(node, sheet, columns, index, pixels) {
+  const x = index % columns, y = Math.floor(index / columns);
+  node.style.backgroundImage = `url("${fullUrl(sheet)}")`;
+  node.style.backgroundSize = `${columns * pixels}px auto`;
   node.style.backgroundPosition = `${-x * pixels}px ${-y * pixels}px`;
   return node;
 }
 
-// Plotly, fetched once for all pieces of the page.
+// Loads Plotly, once for all components.
 function loadPlotly() {
   window.plotlyLoading ??= new Promise((done, fail) => {
-    const script = Object.assign(document.createElement("script"), { src: served(props.plotly), onload: done, onerror: fail });
+    const script = Object.assign(document.createElement("script"), { src: fullUrl(props.plotly), onload: done, onerror: fail });
     document.head.append(script);
   });
   return window.plotlyLoading;

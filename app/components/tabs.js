@@ -1,22 +1,22 @@
 const list = element.querySelector(".nav");
-// Gradio knows a fixed set of event names; these two tell the server which view was opened.
-const OPENED = { "action-map": "apply", capacity: "expand" };
+// Gradio has a fixed set of event names; these two notify the server which tab was opened.
+const EVENTS = { "action-map": "apply", capacity: "expand" };
 let open = null;
 
-// Each view that was opened is a step that the browser's Back takes back.
-function show(key, told, back = false) {
+// Each opened tab is an entry of the browser's history, so that Back returns to the one before.
+function show(key, notify, isBack = false) {
   if (key === open || !props.tabs.some((tab) => tab.key === key)) return;
-  if (!back) history[open === null ? "replaceState" : "pushState"]({ ...history.state, tab: key }, "");
+  if (!isBack) history[open === null ? "replaceState" : "pushState"]({ ...history.state, tab: key }, "");
   open = key;
   for (const button of list.children) {
-    const chosen = button.dataset.key === key;
-    button.setAttribute("aria-selected", String(chosen));
-    button.tabIndex = chosen ? 0 : -1;
+    const isOpen = button.dataset.key === key;
+    button.setAttribute("aria-selected", String(isOpen));
+    button.tabIndex = isOpen ? 0 : -1;
   }
   for (const pane of document.querySelectorAll(".pane")) pane.classList.toggle("shown", pane.id === `pane-${key}`);
   window.dispatchEvent(new Event("resize")); // plots measure themselves again
   props.value = key;
-  if (told && OPENED[key]) trigger(OPENED[key], { tab: key });
+  if (notify && EVENTS[key]) trigger(EVENTS[key], { tab: key });
 }
 
 list.append(...props.tabs.map((tab) => {

@@ -1,30 +1,28 @@
-"""The page's views, one shown at a time.
+"""The tabs of the page.
 
-Not Gradio's own tabs: those make a view's components when it is first opened, and a component that was given an answer
-before that loses everything but the answer.
+These are not Gradio's tabs. Gradio creates the components of a tab when it is first opened, and a component that has
+received an output before that loses all of its other properties.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import gradio as gr
 
-from app.components import build_piece
+from app.components import build_component
 
-VIEWS = {
+TABS = {
     "transfer": "Transfer", "action-map": "Action map", "compose": "Compose", "capacity": "Capacity",
     "drive": "Drive and plan", "about": "About",
 }  # fmt: skip
+FIRST = next(iter(TABS))
 
 
 def build_tabs(elem_id: str) -> gr.HTML:
-    """The row of names; its value is the key of the view that is open."""
-    tabs = [{"key": key, "title": title} for key, title in VIEWS.items()]
-    return build_piece("tabs", next(iter(VIEWS)), elem_id=elem_id, tabs=tabs)
+    """Build the row of tab titles; its value is the key of the open tab."""
+    tabs = [{"key": key, "title": title} for key, title in TABS.items()]
+    return build_component("tabs", FIRST, elem_id=elem_id, tabs=tabs)
 
 
-def pane(key: str) -> gr.Column:
-    """A view's place."""
-    shown: Sequence[str] = ["pane", "shown"] if key == next(iter(VIEWS)) else ["pane"]
-    return gr.Column(elem_id=f"pane-{key}", elem_classes=list(shown))
+def tab_content(key: str) -> gr.Column:
+    """Return the container of a tab's content."""
+    return gr.Column(elem_id=f"pane-{key}", elem_classes=["pane", "shown"] if key == FIRST else ["pane"])

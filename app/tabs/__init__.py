@@ -1,1 +1,1 @@
-"""One file and one function for each tab."""
+"""The tabs of the page, one file each; `selection`, which they share; links to the page; and the API's endpoints."""

@@ -1,84 +1,85 @@
-"""What this is, how to read it, what it cannot do."""
+"""The tab `About`: what the page shows, how to read it, its limits, and the API."""
 
 from __future__ import annotations
 
 import gradio as gr
 
-from app.piece import MOST_FRAMES
+from app.clip_selection import MAX_FRAMES
 from app.studio import Studio
 
 TEXT = """
-### What happens here
+### What this is
 
-A **latent action** is a short list of numbers that says what changes between one frame of a video and the next. Nobody
-labelled it: a model learned it by looking at pairs of frames. The **source** clip gives its latent actions, one for
-each pair of frames. The **target** clip gives only its first frame. The world model then predicts, step by step, what
-the target would look like under the source's actions. That **rollout** is the *transfer*.
+A **latent action** is a vector that describes the change between two consecutive frames of a video. The model learned
+latent actions from videos without labels. It infers one latent action for each pair of frames of the **source** clip.
+From the **target** clip it takes the first frame only. A world model then predicts, step by step, how the target
+continues under the source's actions. This rollout is the **transfer**.
 
-The **control** is the same prediction under the actions of a clip in which nothing happens. Whatever differs between
-transfer and control is the work of the actions; whatever they share is the model's own idea of how pictures go on.
+The **control** is the same rollout with the action of a scene without motion. Differences between transfer and control
+are caused by the actions. What happens in both does not come from the source.
 
-**Capacity** limits how much one latent action can carry. With little, only coarse motion passes; with much, an action
-can smuggle the picture itself along, and the transfer starts to look like the source. The **family** is the kind of
-limit.
+The **bottleneck** limits what a latent action can encode, and the **capacity** sets how much. At a low capacity,
+actions encode coarse motion only. At a high capacity, they can also encode appearance: the transfer then resembles the
+source.
 
-### How to read the result
+### How to read a result
 
-- A good transfer moves as the source does and still looks like the target.
-- *Source explained* near 0 % means that the actions say nothing about the source, so there is nothing to transfer.
-- *Effect on the target* near 0 % means that transfer and control are the same: look for actions, not for pictures.
-- *Read back again* near 1 means that the same actions can be read from the transfer again.
+- A good transfer moves like the source and resembles the target.
+- *Explained motion* near 0 %: the actions describe nothing of the source, so there is nothing to transfer.
+- *How much changed* near 0 %: transfer and control are the same. Try another source or a higher capacity.
+- *Cycle error* near 1: the same actions can be inferred from the transfer again.
 
 ### Limits
 
-- Up to {frames} frames at {rate:g} per second, {size} × {size} pixels: the centre square of the picture. Sound is
-  ignored.
-- It predicts what such a scene usually does. It knows no physics, and it is often wrong about what comes into view.
-- Uploads are decoded in a separate, limited process, kept only for a short while, and never sent anywhere.
+- The source has up to {frames} frames at {rate:g} frames per second. Videos are cropped to the centre square and
+  resized to {size} × {size} pixels. Sound is ignored.
+- The model predicts what is usual in such a scene. It knows no physics, and content that comes into view is often
+  wrong.
+- Uploads are decoded in a sandbox, removed after a while, and never sent to another server.
 
 ### Keyboard
 
-With clips in focus: **←** **→** step one frame, **Home** **End** jump, **space** plays and pauses. In the row of views:
-**←** **→** change the view. On the map: *Previous*, *Next* and *Point* choose without a pointer, *Choose it and its
-neighbours* stands for the lasso. In a script: **1** to **9** add a prototype, **Delete** removes the chosen step,
-**Ctrl Z** and **Ctrl Y** undo and redo. **Tab** reaches everything else.
+- **Player**: ← and → step through the frames, Home and End jump to the first and last frame, Space plays and pauses.
+- **Tabs**: ← and → change the tab.
+- **Action map**: *Previous*, *Next* and *Point* select a point; *Select its neighbours too* selects several.
+- **Compose**: 1 to 9 add a prototype, Delete removes the selected step, Ctrl Z and Ctrl Y undo and redo.
+- **Drive**: the keys are on the buttons; Backspace undoes a step.
 
-### For scripts
+### API
 
-The page answers `gradio_client` under the names `transfer`, `infer_actions`, `apply_action`, `capacity_sweep`,
-`project` and `replay`; every input has a name. With `client = Client("...")` of this page's address:
+Programs can use the Python package `gradio_client`. With `client = Client("ADDRESS OF THIS PAGE")`:
 
 - `client.predict(source="sea-pan.mp4", target="dunes-pan.mp4", api_name="/transfer")` returns a video, the latent
-  actions, a recipe and scores; `target_video=handle_file("mine.mp4")` takes a video of your own.
+  actions, a replay spec and scores. `target_video=handle_file("mine.mp4")` passes your own video.
 - `client.predict(source="sea-pan.mp4", api_name="/infer_actions")` returns a list of actions.
-- `client.predict(action=actions, target="dunes-pan.mp4", api_name="/apply_action")` returns a video of them.
+- `client.predict(action=actions, target="dunes-pan.mp4", api_name="/apply_action")` returns a video.
 
-A recipe that was downloaded here is made again, to the same bytes, by
-`python -m lawm_core replay`.
+Further endpoints are `capacity_sweep`, `project` and `replay`. The command `lawm replay replay.json --out again.mp4`
+computes the result of a downloaded replay spec again, byte for byte.
 
 ### Model
 
-**{name}**: {millions:.1f} million weights; families: {families}.
+**{name}**: {millions:.1f} million parameters; bottlenecks: {families}.
 
-The method follows Garrido et al., *Learning Latent Action World Models In The Wild*, arXiv 2601.05230.
+The method is from Garrido et al., *Learning Latent Action World Models In The Wild*, arXiv 2601.05230.
 """
 
 
 def build_about_tab(studio: Studio, card: str | None) -> None:
-    """The text, and the model's own card where there is one."""
+    """Build the text, and below it the model card if there is one. card: its text in Markdown."""
     model = studio.model
     with gr.Column(elem_classes="reading"):
         gr.Markdown(
             TEXT.format(
-                frames=MOST_FRAMES,
+                frames=MAX_FRAMES,
                 rate=model.frames_per_second,
                 size=model.picture_size,
                 name=model.name,
                 millions=model.parameter_count() / 1e6,
-                families=", ".join(model.families),
+                families=", ".join(model.family_names),
             ),
             elem_id="about",
         )
         if card:
-            with gr.Accordion("Model card: data, budget, measured scores", open=False):
+            with gr.Accordion("Model card: intended use, training, evaluation", open=False):
                 gr.Markdown(card, elem_id="model-card")

@@ -1,4 +1,4 @@
-"""The second tab: a library of actions as a map; a point's action acts on the target at a click."""
+"""The tab `Action map`: a library's actions as a map; clicking a point applies its action to the target."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import gradio as gr
 import torch
 
-from app.atlas import Atlas
-from app.components.action_map import build_map, columns, layer, map_value, path_value
-from app.components.chosen import build_chosen, mean_value, point_value
-from app.components.lanes import build_lanes, lanes_value
+from app.action_map import ActionMap
+from app.components.action_card import build_action_card, mean_value, point_value
+from app.components.action_map import build_map, columns, layer_update, map_value, path_value
 from app.components.message import message_value
+from app.components.panels import build_panels, panels_value
 from app.jobs import Check, Jobs, job
 from app.studio import Studio
 from app.tabs.selection import (
@@ -20,26 +20,29 @@ from app.tabs.selection import (
     PRIVATE,
     Selection,
     build_cancel,
-    chosen_piece,
-    chosen_pieces,
-    refusal,
-    said,
-    whenever,
+    catch_errors,
+    on_events,
+    select_clip,
+    select_clips,
+    setting_text,
     wire_cancel,
 )
 
-SAMPLES = 200
-ANSWERS = 6  # what a choice fills
-NO_MAP = "This copy has no library for its model. Build one: `python -m lawm_core library FOLDER --out assets/library`."
+GENERATED = 200  # number of generated actions on the map
+OUTPUTS = 6  # number of outputs of the handlers of a selection
+NO_MAP = "There is no action library for this model. Build one: `lawm library VIDEOS --out assets/library`."
 LEAD = (
-    "Each point is the latent action between two frames of a clip; nearby points are similar actions. **Hover** to see "
-    "its frames, **click** to apply it to your target, **select an area** to apply the mean of many."
+    "Each point is the latent action between two frames of a clip. Nearby points are similar actions. **Hover** over a "
+    "point to see its frames. **Click** it to apply its action to your target. **Select an area** (menu *Mouse*) to "
+    "apply the mean of its actions."
 )
+RECOMPUTE = "Recompute map for capacity"
+RECOMPUTE_LABEL = f"(capacity) => `{RECOMPUTE} ${{Number(capacity).toFixed(2)}}`"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChosenAction:
-    """A visitor's action: its name, its numbers and the setting they belong to."""
+class SelectedAction:
+    """A selected action and the setting at which it was inferred."""
 
     name: str
     action_A: torch.Tensor
@@ -49,237 +52,229 @@ class ChosenAction:
 
 @dataclass(frozen=True, kw_only=True)
 class MapParts:
-    """The tab's components; `chosen` holds a ChosenAction or None."""
+    """Components of the tab. selected: its value is a SelectedAction, or None if no action is selected."""
 
     map: gr.HTML
-    about: gr.HTML
-    lanes: gr.HTML
+    card: gr.HTML
+    panels: gr.HTML
     add: gr.Button
-    refit: gr.Button
-    stop: gr.Button
-    chosen: gr.State
+    recompute: gr.Button
+    cancel: gr.Button
+    selected: gr.State
 
     @property
-    def answer(self) -> list:
-        """What a choice fills, the message aside."""
-        return [self.map, self.about, self.lanes, self.chosen, self.add]
+    def outputs(self) -> list:
+        """Outputs of the handlers of a selection, except the first, which is the message."""
+        return [self.map, self.card, self.panels, self.selected, self.add]
 
 
 def build_map_tab(studio: Studio) -> MapParts | None:
-    """The map on the left, what a chosen action does on the right."""
-    if studio.atlas is None:
+    """Build the map and, beside it, a preview of the selected action.
+
+    Without a library, build a hint and return None.
+    """
+    if studio.action_map is None:
         gr.Markdown(NO_MAP, elem_id="no-map")
         return None
     gr.Markdown(LEAD, elem_classes="lead")
     with gr.Row(elem_classes="map-row"):
         with gr.Column(scale=6, min_width=340):
-            plot = build_map(studio.atlas, "action-map")
+            plot = build_map(studio.action_map, "action-map")
             with gr.Row(elem_classes="downloads"):
-                refit = gr.Button("Recompute the map at this capacity", size="sm", elem_id="refit")
-                stop = build_cancel("refit")
+                recompute = gr.Button(f"{RECOMPUTE} 1.00", size="sm", elem_id="recompute-map")
+                cancel = build_cancel("recompute")
         with gr.Column(scale=5, min_width=320):
-            about = build_chosen(studio.atlas, "selected-action")
-            lanes = build_lanes(None, "preview", "No action chosen yet. Click a point of the map.")
+            card = build_action_card(studio.action_map, "selected-action")
+            panels = build_panels(None, "preview", "No action selected. Click a point of the map.")
             with gr.Row(elem_classes="downloads"):
-                add = gr.Button("Add to the script", size="sm", elem_id="add-action", interactive=False)
-    chosen = gr.State(None)
-    return MapParts(map=plot, about=about, lanes=lanes, add=add, refit=refit, stop=stop, chosen=chosen)
+                add = gr.Button("Add to script", size="sm", elem_id="add-action", interactive=False)
+    return MapParts(
+        map=plot, card=card, panels=panels, add=add, recompute=recompute, cancel=cancel, selected=gr.State(None)
+    )
 
 
 # ---- wiring ---------------------------------------------------------------------------------------------------------
 
 
 def wire_map_tab(parts: MapParts, tabs: gr.HTML, selection: Selection, studio: Studio) -> None:
-    """A click, a lasso, a neighbour, another target or another setting: each shows what the action does."""
-    atlas = studio.atlas
-    choices = MapChoices(studio)
-    running = {"outputs": [selection.message, *parts.answer], "show_progress_on": parts.lanes, **MODEL_QUEUE, **PRIVATE}
-    inputs, again = [parts.map, *selection.on_target], choices.again
+    """Wire the events of the tab.
 
-    def again_if_open(tab: str, *values: object) -> tuple:
-        """Nothing is computed for a map that nobody sees; it catches up when it is opened."""
-        return again(*values) if tab == "action-map" else (gr.skip(),) * ANSWERS
-
-    parts.map.select(choices.choose, inputs, **running)
-    parts.map.input(choices.gather, inputs, **running)
-    parts.about.select(choices.choose_near, inputs, **running)
-    moved = [
+    After every change of selection, target or setting, the selected action is previewed, and after every change of a
+    clip or the setting, the paths of source and target are drawn again.
+    """
+    handlers = MapHandlers(studio)
+    preview = {
+        "outputs": [selection.message, *parts.outputs],
+        "show_progress_on": parts.panels,
+        **MODEL_QUEUE,
+        **PRIVATE,
+    }
+    inputs = [parts.map, *selection.target_request]
+    parts.map.select(handlers.select_point, inputs, **preview)
+    parts.map.input(handlers.select_area, inputs, **preview)
+    parts.card.select(handlers.select_neighbour, inputs, **preview)
+    changed = [
         *selection.target.changed,
         selection.target.video.change,
         selection.capacity.release,
         selection.family.input,
         tabs.apply,
     ]
-    whenever(moved, again_if_open, [tabs, *inputs], **running)
+    on_events(changed, handlers.update_preview, [tabs, *inputs], **preview)
 
-    paths = {"outputs": [selection.message, parts.map], "show_progress": "hidden", **MODEL_QUEUE, **PRIVATE}
-    draw_paths = name_paths(studio)
-
-    def draw_if_open(tab: str, *values: object) -> tuple:
-        """The same for the open clips' paths."""
-        return draw_paths(*values) if tab == "action-map" else (gr.skip(), gr.skip())
-
-    whenever(
-        [*moved, *selection.source.changed, selection.source.video.change],
-        draw_if_open,
+    layers = {"outputs": [selection.message, parts.map], "show_progress": "hidden", **MODEL_QUEUE, **PRIVATE}
+    on_events(
+        [*changed, *selection.source.changed, selection.source.video.change],
+        handlers.draw_paths,
         [tabs, *selection.request],
-        **paths,
+        **layers,
     )
-    parts.map.expand(name_samples(atlas), [selection.family, selection.capacity], **paths)
-
-    parts.refit.click(
-        name_refit(atlas, selection.jobs),
-        [selection.family, selection.capacity],
+    parts.map.expand(handlers.draw_generated, selection.setting, **layers)
+    selection.capacity.change(
+        None, selection.capacity, parts.recompute, js=RECOMPUTE_LABEL, queue=False, show_progress="hidden", **PRIVATE
+    )
+    parts.recompute.click(
+        recompute_handler(studio.action_map, selection.jobs),
+        selection.setting,
         [selection.message, parts.map],
         show_progress_on=parts.map,
         **PRIVATE,
     )
-    wire_cancel(parts.stop, "refit", selection.jobs)
+    wire_cancel(parts.cancel, "recompute", selection.jobs)
 
 
 # ---- handlers -------------------------------------------------------------------------------------------------------
 
 
-class MapChoices:
-    """What happens when one point is chosen, or many, or a neighbour, or the same choice is wanted once more."""
+class MapHandlers:
+    """Handlers of selections and of the map's layers. After an error, only the message changes.
+
+    The parameter `value` is the value of the map, and `request` are the values of the inputs of the target (or of both
+    clips), the family and the capacity.
+    """
 
     def __init__(self, studio: Studio) -> None:
-        self.studio, self.atlas = studio, studio.atlas
+        self.studio, self.action_map = studio, studio.action_map
 
-    def choose(self, value: object, target: object, video: str | None, start: float | None, *dial: object) -> tuple:
-        """The point that was clicked."""
-        return guarded(lambda: self._show_point(value, as_map(value)["selected"], (target, video, start), dial))
+    def select_point(self, value: object, *request: object) -> tuple:
+        """Preview the point that was clicked."""
+        return catch_errors(lambda: self._preview_point(value, parse_map(value)["selected"], request), OUTPUTS)
 
-    def choose_near(
+    def select_neighbour(
         self, value: object, target: object, video: str | None, start: float | None, family: str, capacity: float,
         event: gr.EventData,
     ) -> tuple:  # fmt: skip
-        """A neighbour of the chosen point."""
-        return guarded(lambda: self._show_point(value, event.point, (target, video, start), (family, capacity)))
+        """Preview a neighbour of the selected point."""
+        request = (target, video, start, family, capacity)
+        return catch_errors(lambda: self._preview_point(value, event.point, request), OUTPUTS)
 
-    def gather(self, value: object, target: object, video: str | None, start: float | None, *dial: object) -> tuple:
-        """The points in the lasso."""
-        return guarded(lambda: self._show_mean(value, (target, video, start), dial))
+    def select_area(self, value: object, *request: object) -> tuple:
+        """Preview the mean action of the points in the selected area."""
+        return catch_errors(lambda: self._preview_mean(value, request), OUTPUTS)
 
-    def again(self, value: object, *rest: object) -> tuple:
-        """What is chosen, on the target and at the setting of now; nothing where nothing is chosen."""
-        if as_map(value)["chosen"]:
-            return self.gather(value, *rest)
-        if as_map(value)["selected"] is not None:
-            return self.choose(value, *rest)
-        return (gr.skip(),) * ANSWERS
+    def update_preview(self, tab: str, value: object, *request: object) -> tuple:
+        """Preview the selection with the current target and setting, if the tab is open and something is selected."""
+        if tab == "action-map" and parse_map(value)["area"]:
+            return self.select_area(value, *request)
+        if tab == "action-map" and parse_map(value)["selected"] is not None:
+            return self.select_point(value, *request)
+        return (gr.skip(),) * OUTPUTS
 
-    def _show_point(self, value: object, point: object, side: tuple, dial: tuple) -> tuple:
-        point = self.atlas.point(point)
-        action_A = self.atlas.actions(*dial)[point]
-        near = [p for p in self.atlas.neighbours(action_A, *dial) if p != point]
-        about = point_value(self.atlas, point, near, said(*dial))
-        shown_map = {**as_map(value), "selected": point, "chosen": [], "neighbours": near}
-        return self._answer(shown_map, about, self.atlas.name(point), action_A, point, side, dial)
+    def _preview_point(self, value: object, point: object, request: tuple) -> tuple:
+        *_, family, capacity = request
+        point = self.action_map.check_point(point)
+        action_A = self.action_map.actions(family, capacity)[point]
+        neighbours = [p for p in self.action_map.neighbours(action_A, family, capacity) if p != point]
+        card = point_value(self.action_map, point, neighbours, setting_text(family, capacity))
+        map_update = {**parse_map(value), "selected": point, "area": [], "neighbours": neighbours}
+        return self._preview(map_update, card, self.action_map.name(point), action_A, point, request)
 
-    def _show_mean(self, value: object, side: tuple, dial: tuple) -> tuple:
-        points = checked_many(self.atlas, value)
-        action_A = self.atlas.actions(*dial)[points].mean(dim=0)
-        name = f"mean of {len(points)} ({self.atlas.name(points[0])}, …)"
-        about = mean_value(name, len(points), said(*dial))
-        return self._answer(gr.skip(), about, name, action_A, points[0], side, dial)
+    def _preview_mean(self, value: object, request: tuple) -> tuple:
+        *_, family, capacity = request
+        points = check_area(self.action_map, value)
+        action_A = self.action_map.actions(family, capacity)[points].mean(dim=0)
+        name = f"mean of {len(points)} actions, first: {self.action_map.name(points[0])}"
+        card = mean_value(name, len(points), setting_text(family, capacity))
+        return self._preview(gr.skip(), card, name, action_A, points[0], request)
 
-    def _answer(
-        self, shown_map: dict, about: dict, name: str, action_A: torch.Tensor, point: int, side: tuple, dial: tuple
+    def _preview(
+        self, map_update: dict, card: dict, name: str, action_A: torch.Tensor, point: int, request: tuple
     ) -> tuple:
-        (target, video, start), (family, capacity) = side, dial
-        other = self.atlas.other(point)
-        shown = self.studio.preview(
+        """Return the outputs of a selection. point: a selected point, which decides the action to compare with."""
+        *target, family, capacity = request
+        other = self.action_map.comparison_point(point)
+        panels = self.studio.preview(
             action_A,
-            self.atlas.actions(family, capacity)[other],
-            chosen_piece(self.studio, "target", target, video, start),
+            self.action_map.actions(family, capacity)[other],
+            select_clip(self.studio, "target", *target),
             family=family,
             capacity=capacity,
-            other_name=self.atlas.name(other),
+            other_name=self.action_map.name(other),
         )
-        chosen = ChosenAction(name=name, action_A=action_A, family=family, capacity=capacity)
-        return message_value(), shown_map, about, lanes_value(shown), chosen, gr.update(interactive=True)
+        selected = SelectedAction(name=name, action_A=action_A, family=family, capacity=capacity)
+        return message_value(), map_update, card, panels_value(panels), selected, gr.update(interactive=True)
 
-
-def guarded(act: Callable[[], tuple], outputs: int = ANSWERS) -> tuple:
-    """The answer, or the reason why there is none and everything else as it was."""
-    try:
-        return act()
-    except Exception as error:
-        return (refusal(error), *[gr.skip()] * (outputs - 1))
-
-
-def as_map(value: object) -> dict:
-    """The map's value, from whatever arrived."""
-    return {**map_value(), **value} if isinstance(value, dict) else map_value()
-
-
-def checked_many(atlas: Atlas, value: object) -> list[int]:
-    """The chosen points. Raises ValueError where there are none."""
-    points = as_map(value)["chosen"]
-    if not isinstance(points, list) or not 0 < len(points) <= len(atlas):
-        raise ValueError("No points are in the lasso; draw it around some.")
-    return [atlas.point(point) for point in points]
-
-
-def name_paths(studio: Studio) -> Callable:
-    """The handler that draws the open clips' ways over the map."""
-
-    def draw_paths(*request: object) -> tuple:
-        """Both clips' actions, placed between their nearest points."""
+    def draw_paths(self, tab: str, *request: object) -> tuple:
+        """Draw the paths of source and target over the map, if the tab is open."""
         *clips, family, capacity = request
 
-        def act() -> tuple:
+        def draw() -> tuple:
             paths = []
-            for role, piece in zip(("source", "target"), chosen_pieces(studio, clips), strict=True):
-                action_UA = studio.infer_actions(piece, family=family, capacity=capacity)
-                paths.append(path_value(role, *studio.atlas.place(action_UA, family, capacity)))
-            return gr.skip(), layer(paths=paths)
+            for role, clip in zip(("source", "target"), select_clips(self.studio, clips), strict=True):
+                action_UA = self.studio.infer_actions(clip, family=family, capacity=capacity)
+                paths.append(path_value(role, *self.action_map.project(action_UA, family, capacity)))
+            return gr.skip(), layer_update(paths=paths)
 
-        return guarded(act, outputs=2)
+        return catch_errors(draw, 2) if tab == "action-map" else (gr.skip(), gr.skip())
 
-    return draw_paths
+    def draw_generated(self, family: str, capacity: float) -> tuple:
+        """Draw generated actions over the map."""
 
+        def draw() -> tuple:
+            action_XA = self.action_map.sample_actions(family, capacity, GENERATED)
+            umap_X2, pca_X2 = self.action_map.project(action_XA, family, capacity)
+            return message_value(), layer_update(generated={"umap": columns(umap_X2), "pca": columns(pca_X2)})
 
-def name_samples(atlas: Atlas) -> Callable:
-    """The handler that lays sampled actions over the map."""
-
-    def draw_samples(family: str, capacity: float) -> tuple:
-        """Actions made from nothing, placed between their nearest points."""
-
-        def act() -> tuple:
-            umap_X2, pca_X2 = atlas.place(atlas.sample(family, capacity, SAMPLES), family, capacity)
-            return message_value(), layer(sampled={"umap": columns(umap_X2), "pca": columns(pca_X2)})
-
-        return guarded(act, outputs=2)
-
-    return draw_samples
+        return catch_errors(draw, 2)
 
 
-def name_refit(atlas: Atlas, jobs: Jobs) -> Callable:
-    """The handler that lays the map out anew."""
+def recompute_handler(action_map: ActionMap, jobs: Jobs) -> Callable:
+    """Return the handler that computes new positions for the points of the map."""
 
-    @job("refit")
-    def refit(
+    @job("recompute")
+    def recompute_map(
         request: gr.Request,
         family: str,
         capacity: float,
-        progress: gr.Progress = gr.Progress(),  # noqa: B008 - how Gradio finds it
+        progress: gr.Progress = gr.Progress(),  # noqa: B008 - Gradio finds it as a default
     ) -> tuple:
-        """UMAP on the actions at this setting."""
+        """Compute the map from the actions at this setting."""
         progress(0.1, desc="Inferring the library's actions")
 
         def work(check: Check) -> dict:
-            atlas.actions(family, capacity)
+            action_map.actions(family, capacity)
             check()
             progress(0.4, desc="Computing the map")
-            return columns(atlas.refit(family, capacity))
+            return columns(action_map.recompute(family, capacity))
 
-        def act() -> tuple:
-            places = jobs.run("refit", request, work)
-            note = f"Computed from their actions at {family} {capacity:.2f}."
-            return message_value(), layer(places=places, note=note)
+        def update() -> tuple:
+            positions = jobs.run("recompute", request, work)
+            note = f"{len(action_map)} transitions, arranged by their actions ({setting_text(family, capacity)})."
+            return message_value(), layer_update(positions=positions, note=note)
 
-        return guarded(act, outputs=2)
+        return catch_errors(update, 2)
 
-    return refit
+    return recompute_map
+
+
+def parse_map(value: object) -> dict:
+    """Return a value of the map with all its fields. Missing fields, and all fields of an invalid value, are empty."""
+    return {**map_value(), **value} if isinstance(value, dict) else map_value()
+
+
+def check_area(action_map: ActionMap, value: object) -> list[int]:
+    """Return the points of the selected area. Raises ValueError if there are none, or if one is invalid."""
+    points = parse_map(value)["area"]
+    if not isinstance(points, list) or not 0 < len(points) <= len(action_map):
+        raise ValueError("The selected area has no points. Draw it around some points.")
+    return [action_map.check_point(point) for point in points]

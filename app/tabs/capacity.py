@@ -1,4 +1,4 @@
-"""The fourth tab: what capacity does, on the open pair and in measured figures."""
+"""The tab `Capacity`: the current pair at several settings, and scores against capacity."""
 
 from __future__ import annotations
 
@@ -7,116 +7,114 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from app.components.curves import build_curves, dial_value
-from app.components.lanes import build_lanes, lanes_value
+from app.components.curves import build_curves, setting_value
 from app.components.message import message_value
+from app.components.panels import build_panels, panels_value
 from app.jobs import Check, Jobs, job
 from app.studio import Studio
 from app.tabs.selection import (
     PRIVATE,
     Selection,
     build_cancel,
-    chosen_pieces,
-    refusal,
+    error_message,
+    on_events,
     result_queue,
-    said,
-    whenever,
+    select_clips,
+    setting_text,
     wire_cancel,
 )
-from app.views import Shown, View, draw_sweep
+from app.views import View, draw_sweep
 
-ALONG, ACROSS = "capacities of the family", "families at the dial's capacity"
-STEPS = (0.0, 0.25, 0.5, 0.75, 1.0)
+CAPACITIES, BOTTLENECKS = "Five capacities", "All bottlenecks"
+SWEEP = (0.0, 0.25, 0.5, 0.75, 1.0)
 LEAD = (
-    "The same transfer under several limits. With little capacity only coarse motion passes; with much, an action can "
-    "carry more than motion. The curves are measured on clips and scenes that the model never saw."
+    "Compare the same transfer at several settings. At a low capacity, actions encode coarse motion only; at a high "
+    "capacity, they can also encode appearance. The curves are measured on held-out clips."
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class CapacityParts:
-    """The tab's components."""
+    """Components of the tab."""
 
     compare: gr.Radio
     run: gr.Button
-    stop: gr.Button
-    lanes: gr.HTML
+    cancel: gr.Button
+    panels: gr.HTML
     curves: gr.HTML
 
 
 def build_capacity_tab(studio: Studio, curves: list[dict]) -> CapacityParts:
-    """Lanes side by side, then the curves."""
+    """Build the comparison and, below it, the curves of scores against capacity."""
     gr.Markdown(LEAD, elem_classes="lead")
     with gr.Row(elem_classes="compare"):
-        compare = gr.Radio([ALONG, ACROSS], value=ALONG, label="Compare", elem_id="compare", scale=4)
+        compare = gr.Radio([CAPACITIES, BOTTLENECKS], value=CAPACITIES, label="Comparison", elem_id="compare", scale=4)
         run = gr.Button("Compare", elem_id="run-sweep", scale=1, min_width=140, size="sm")
-        stop = build_cancel("sweep")
-    lanes = build_lanes(None, "sweep", "The open pair at several capacities appears here.")
-    drawn = build_curves(curves, studio.model.families[0], 1.0, "curves")
-    return CapacityParts(compare=compare, run=run, stop=stop, lanes=lanes, curves=drawn)
+        cancel = build_cancel("sweep")
+    panels = build_panels(None, "sweep", "The comparison appears here.")
+    built_curves = build_curves(curves, studio.model.family_names[0], 1.0, "curves")
+    return CapacityParts(compare=compare, run=run, cancel=cancel, panels=panels, curves=built_curves)
 
 
 def wire_capacity_tab(parts: CapacityParts, tabs: gr.HTML, selection: Selection, studio: Studio) -> None:
-    """The comparison runs when it is asked for; the dial's place on the curves follows the dial at once."""
+    """Run a comparison when the tab opens and on request; mark the current setting on the curves when it changes."""
     gr.on(
         [selection.capacity.change, selection.family.input, tabs.expand],
-        dial_value,
-        [selection.family, selection.capacity],
+        setting_value,
+        selection.setting,
         parts.curves,
         queue=False,
         show_progress="hidden",
         **PRIVATE,
     )
-    whenever(
+    on_events(
         [parts.run.click, parts.compare.input, tabs.expand],
-        name_sweep(studio, selection.jobs),
+        sweep_handler(studio, selection.jobs),
         [parts.compare, *selection.request],
-        [selection.message, parts.lanes],
-        show_progress_on=parts.lanes,
+        [selection.message, parts.panels],
+        show_progress_on=parts.panels,
         **result_queue(studio),
         **PRIVATE,
     )
-    wire_cancel(parts.stop, "sweep", selection.jobs)
+    wire_cancel(parts.cancel, "sweep", selection.jobs)
 
 
-def name_sweep(studio: Studio, jobs: Jobs) -> Callable:
-    """The handler that compares settings; each result is shown as it comes."""
+def sweep_handler(studio: Studio, jobs: Jobs) -> Callable:
+    """Return the handler that compares settings and shows each result as soon as it is computed."""
 
     @job("sweep")
     def compare_settings(
         request: gr.Request,
         compare: str,
         *values: object,
-        progress: gr.Progress = gr.Progress(),  # noqa: B008 - how Gradio finds it
+        progress: gr.Progress = gr.Progress(),  # noqa: B008 - Gradio finds it as a default
     ) -> Iterator[tuple]:
-        """The open pair at five capacities, or under each family."""
-        *sides, family, capacity = values
-        along, views = compare != ACROSS, []
-        settings = [(family, c) for c in STEPS] if along else [(f, capacity) for f in studio.model.families]
-        for i, setting in enumerate(settings):
-            name = said(*setting)
-            progress(i / len(settings), desc=name)
+        """Show the transfer of the current pair at five capacities, or with each bottleneck.
 
-            def work(check: Check, i: int = i, setting: tuple = setting, name: str = name) -> View:
+        values: values of the inputs of both clips, the family and the capacity.
+        """
+        *sides, family, capacity = values
+        by_capacity = compare != BOTTLENECKS
+        families = studio.model.family_names
+        settings = [(family, value) for value in SWEEP] if by_capacity else [(name, capacity) for name in families]
+        views: list[View] = []
+        for i, setting in enumerate(settings):
+
+            def work(check: Check, i: int = i, setting: tuple = setting) -> View:
                 def report(fraction: float, _: str) -> None:
                     check()
-                    progress((i + fraction) / len(settings), desc=name)
+                    progress((i + fraction) / len(settings), desc=setting_text(*setting))
 
-                family, capacity = setting
-                pieces = chosen_pieces(studio, sides)
-                return studio.transfer(*pieces, family=family, capacity=capacity, progress=report)
+                clips = select_clips(studio, sides)
+                return studio.transfer(*clips, family=setting[0], capacity=setting[1], progress=report)
 
+            progress(i / len(settings), desc=setting_text(*setting))
             try:
                 views.append(jobs.run("sweep", request, work))
             except Exception as error:
-                yield refusal(error), gr.skip()
+                yield error_message(error), gr.skip()
                 return
-            yield message_value(), lanes_value(shown_together(views, along))
+            titles = [f"Capacity {v.result.capacity:g}" if by_capacity else v.result.family.capitalize() for v in views]
+            yield message_value(), panels_value(draw_sweep(views, titles))
 
     return compare_settings
-
-
-def shown_together(views: list[View], along: bool) -> Shown:
-    """Source and transfers side by side, each under its setting."""
-    names = [f"Capacity {v.result.capacity:g}" if along else v.result.family.capitalize() for v in views]
-    return draw_sweep(views, names)

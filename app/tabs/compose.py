@@ -1,213 +1,205 @@
-"""The third tab: what should happen, step by step, and the target under it."""
+"""The tab `Compose`: an editor for scripts of actions, and the target under the actions of the script."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import gradio as gr
 
 import lawm_core as lawm
-from app.components.lanes import build_lanes, lanes_value
 from app.components.message import message_value
+from app.components.panels import build_panels, panels_value
 from app.components.script import build_script, prototypes, read_script_value, script_value, with_actions
 from app.studio import Studio
-from app.tabs.action_map import ChosenAction, MapParts, guarded
-from app.tabs.selection import MODEL_QUEUE, PRIVATE, Selection, chosen_piece, refused, result_queue, whenever
+from app.tabs.action_map import MapParts, SelectedAction
+from app.tabs.selection import (
+    MODEL_QUEUE,
+    PRIVATE,
+    Selection,
+    catch_errors,
+    has_error,
+    on_events,
+    result_queue,
+    select_clip,
+)
 
 LEAD = (
-    "A script says what should happen to your target, one row a step. Add a **prototype** with its number, the action "
-    "you chose on the **map**, or all that the **source** does; then turn it round, scale it, repeat it, blend it."
+    "A script is a list of actions for your target, one row per step. Add a **prototype** (a typical action of the "
+    "map, by its number key), the selected action of the **map**, or the whole **source**. Then reverse a step, make "
+    "it stronger or weaker, repeat it, or blend it into the next."
 )
-MOST_SCRIPT_BYTES = 2**20
-ADDED = "() => { document.dispatchEvent(new CustomEvent('added')); }"  # page.js says so: the script is on another tab
+MAX_SCRIPT_BYTES = 2**20
+NOT_A_SCRIPT = "This file is not a saved script. Choose one made with Save script."
+ADDED = "() => { document.dispatchEvent(new CustomEvent('added')); }"  # for the notices of page.js
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComposeParts:
-    """The tab's components."""
+    """Components of the tab."""
 
     script: gr.HTML
-    lanes: gr.HTML
-    from_source: gr.Button
+    panels: gr.HTML
+    add_source: gr.Button
     load: gr.UploadButton
     downloads: tuple[gr.DownloadButton, ...]
 
     @property
-    def answer(self) -> list:
-        """What playing a script fills, the message aside."""
-        return [self.lanes, *self.downloads]
+    def outputs(self) -> list:
+        """Outputs of the handlers that play a script, except the first, which is the message."""
+        return [self.panels, *self.downloads]
 
 
 def build_compose_tab(studio: Studio) -> ComposeParts:
-    """The editor on the left, the target under the script on the right."""
+    """Build the editor, and the panels of the result beside it."""
     gr.Markdown(LEAD, elem_classes="lead")
     with gr.Row(elem_classes="map-row"):
         with gr.Column(scale=6, min_width=340):
-            script = build_script(studio.atlas, "script")
+            script = build_script(studio.action_map, "script")
             with gr.Row(elem_classes="downloads", elem_id="script-tools"):
-                from_source = gr.Button("Add all that the source does", size="sm", elem_id="add-source")
-                load = gr.UploadButton("Load a script (.json)", file_types=[".json"], size="sm", elem_id="load-script")
+                add_source = gr.Button("Add the whole source", size="sm", elem_id="add-source")
+                load = gr.UploadButton("Load script", file_types=[".json"], size="sm", elem_id="load-script")
         with gr.Column(scale=5, min_width=320):
-            lanes = build_lanes(None, "script-lanes", "The script is empty. Add a step to see what it does.")
+            panels = build_panels(None, "script-panels", "The script is empty. Add a step to see the result.")
             with gr.Row(elem_classes="downloads"):
                 waiting = {"size": "sm", "interactive": False}
                 downloads = (
                     gr.DownloadButton("Download video", elem_id="download-script-video", **waiting),
-                    gr.DownloadButton("Save script (.json)", elem_id="save-script", **waiting),
+                    gr.DownloadButton("Save script", elem_id="save-script", **waiting),
                 )
-    return ComposeParts(script=script, lanes=lanes, from_source=from_source, load=load, downloads=downloads)
+    return ComposeParts(script=script, panels=panels, add_source=add_source, load=load, downloads=downloads)
 
 
 # ---- wiring ---------------------------------------------------------------------------------------------------------
 
 
 def wire_compose_tab(
-    parts: ComposeParts, on_map: MapParts | None, selection: Selection, studio: Studio, elsewhere: Sequence = ()
+    parts: ComposeParts, map_parts: MapParts | None, selection: Selection, studio: Studio, others: Sequence = ()
 ) -> None:
-    """Every change of the script, the target or the setting plays it; so do events elsewhere that write one."""
-    play = name_play(studio)
-    playing = {
-        "inputs": [parts.script, *selection.target.inputs],
-        "outputs": [selection.message, *parts.answer],
-        "show_progress_on": parts.lanes,
+    """Wire the events of the tab, so that the script is played after every change of the script or the target.
+
+    others: events after which another tab has changed the script.
+    """
+    handlers = ComposeHandlers(studio)
+    play = {
+        "outputs": [selection.message, *parts.outputs],
+        "show_progress_on": parts.panels,
         **result_queue(studio),
         **PRIVATE,
     }
+    inputs = [parts.script, *selection.target.inputs]
+    on_events([parts.script.edit, *selection.target.changed], handlers.play, inputs, **play)
 
-    def go_on(message: object, *values: object) -> tuple:
-        """Plays a script that grew, unless it was refused."""
-        return (gr.skip(),) * 4 if refused(message) else play(*values)
-
-    whenever([parts.script.edit, *selection.target.changed], play, **playing)
-
-    adding = {"outputs": [selection.message, parts.script], "show_progress": "hidden", **PRIVATE}
-    dial = [selection.family, selection.capacity]
-    additions = [
-        *elsewhere,
-        parts.script.select(name_add_prototype(studio), [parts.script, *dial], **adding),
-        parts.from_source.click(
-            name_add_source(studio), [parts.script, *selection.source.inputs, *dial], **adding, **MODEL_QUEUE
-        ),
-        parts.load.upload(name_load(studio), parts.load, **adding),
+    add = {"outputs": [selection.message, parts.script], "show_progress": "hidden", **PRIVATE}
+    source = [parts.script, *selection.source.inputs, *selection.setting]
+    added = [
+        *others,
+        parts.script.select(handlers.add_prototype, [parts.script, *selection.setting], **add),
+        parts.add_source.click(handlers.add_source, source, **add, **MODEL_QUEUE),
+        parts.load.upload(handlers.load_script, parts.load, **add),
     ]
-    if on_map is not None:
-        added = on_map.add.click(name_add_chosen(), [parts.script, on_map.chosen], **adding)
-        added.then(None, js=ADDED, **PRIVATE)
-        additions.append(added)
-    for added in additions:
-        added.then(go_on, **{**playing, "inputs": [selection.message, *playing["inputs"]]})
+    if map_parts is not None:
+        selected = map_parts.add.click(handlers.add_selected, [parts.script, map_parts.selected], **add)
+        selected.then(None, js=ADDED, **PRIVATE)
+        added.append(selected)
+    for event in added:
+        event.then(handlers.play_if_added, [selection.message, *inputs], **play)
 
 
 # ---- handlers -------------------------------------------------------------------------------------------------------
 
 
-def name_play(studio: Studio) -> Callable:
-    """The handler that plays a script."""
+class ComposeHandlers:
+    """Handlers of the tab. After an error, only the message changes. The parameter `value` is that of the editor."""
 
-    def play(value: object, target: object, video: str | None, start: float | None) -> tuple:
-        """The target's first frame under the script, at the setting its actions were inferred at."""
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+        self.prototypes = prototypes(studio.action_map) if studio.action_map else []
+
+    def play(self, value: object, target: object, video: str | None, start: float | None) -> tuple:
+        """Play the script on the target, at the setting at which its actions were inferred."""
 
         def act() -> tuple:
             script, actions = read_script_value(value)
             if not script.frames:
                 return message_value(), None, *[gr.update(interactive=False)] * 2
-            family, capacity = value.get("family") or studio.model.families[0], value.get("capacity", 1.0)
-            piece = chosen_piece(studio, "target", target, video, start)
-            view = studio.play(script, actions, piece, family=family, capacity=capacity)
-            files = studio.export(view)
-            ready = (gr.update(value=path, interactive=True) for path in (files.video, files.recipe))
-            return message_value(), lanes_value(view.shown), *ready
+            family, capacity = value.get("family") or None, value.get("capacity", 1.0)
+            clip = select_clip(self.studio, "target", target, video, start)
+            view = self.studio.play(script, actions, clip, family=family, capacity=capacity)
+            files = self.studio.export(view)
+            downloads = (gr.update(value=path, interactive=True) for path in (files.video, files.replay_spec))
+            return message_value(), panels_value(view.panels), *downloads
 
-        return guarded(act, outputs=4)
+        return catch_errors(act, 4)
 
-    return play
+    def play_if_added(self, message: object, *values: object) -> tuple:
+        """Play the script after something was added to it. If adding failed, keep the message that says so."""
+        return (gr.skip(),) * 4 if has_error(message) else self.play(*values)
 
-
-def name_add_prototype(studio: Studio) -> Callable:
-    """The handler of the number keys."""
-    offered = prototypes(studio.atlas) if studio.atlas else []
-
-    def add_prototype(value: object, family: str, capacity: float, event: gr.EventData) -> tuple:
-        """One more step: a prototype at the dial's setting."""
+    def add_prototype(self, value: object, family: str, capacity: float, event: gr.EventData) -> tuple:
+        """Add the action of a prototype, inferred at the current setting."""
 
         def act() -> tuple:
             index = event.prototype
-            if not isinstance(index, int) or not 0 <= index < len(offered):
-                raise ValueError(f"There are {len(offered)} prototypes; {index!r} is none of them.")
-            point = offered[index]["point"]
-            action_A = studio.atlas.actions(family, capacity)[point]
-            return message_value(), with_actions(value, {studio.atlas.name(point): action_A}, family, capacity)
-
-        return guarded(act, outputs=2)
-
-    return add_prototype
-
-
-def name_add_chosen() -> Callable:
-    """The handler that takes the map's choice over."""
-
-    def add_chosen(value: object, chosen: ChosenAction | None) -> tuple:
-        """One more step: the chosen action."""
-
-        def act() -> tuple:
-            if chosen is None:
-                raise ValueError("No action is chosen; click one on the map.")
-            return message_value(), with_actions(value, {chosen.name: chosen.action_A}, chosen.family, chosen.capacity)
-
-        return guarded(act, outputs=2)
-
-    return add_chosen
-
-
-def name_add_source(studio: Studio) -> Callable:
-    """The handler that writes down what the source does."""
-
-    def add_source(
-        value: object,
-        source: object,
-        video: str | None,
-        start: float | None,
-        frames: float | None,
-        family: str,
-        capacity: float,
-    ) -> tuple:
-        """One more step for each of the source's actions."""
-
-        def act() -> tuple:
-            piece = chosen_piece(studio, "source", source, video, start, frames)
-            action_UA = studio.infer_actions(piece, family=family, capacity=capacity)
-            stem = piece.path.stem[:40]
-            added = {f"{stem}, {u} to {u + 1}": action_A for u, action_A in enumerate(action_UA)}
+            if not isinstance(index, int) or not 0 <= index < len(self.prototypes):
+                raise ValueError(f"prototype must be in [0, {len(self.prototypes) - 1}], got {repr(index)[:40]}.")
+            point = self.prototypes[index]["point"]
+            action_A = self.studio.action_map.actions(family, capacity)[point]
+            added = {self.studio.action_map.name(point): action_A}
             return message_value(), with_actions(value, added, family, capacity)
 
-        return guarded(act, outputs=2)
+        return catch_errors(act, 2)
 
-    return add_source
-
-
-def name_load(studio: Studio) -> Callable:
-    """The handler that opens a saved script."""
-
-    def load(path: str | None) -> tuple:
-        """The script of a recipe that was saved here, whatever its target was."""
+    def add_selected(self, value: object, selected: SelectedAction | None) -> tuple:
+        """Add the selected action of the map."""
 
         def act() -> tuple:
-            if path is None or Path(path).stat().st_size > MOST_SCRIPT_BYTES:
-                raise ValueError(f"A script's file of at most {MOST_SCRIPT_BYTES // 1024} KiB is needed.")
-            recipe = lawm.Recipe.from_json(Path(path).read_text(encoding="utf-8", errors="replace"))
-            if recipe.script is None:
-                raise ValueError("This recipe is of a transfer and holds no script.")
-            if recipe.fingerprint != studio.mark:
-                raise ValueError(f"This script was made with {recipe.model} {recipe.fingerprint}, not with this model.")
-            steps = [
-                {"terms": [{"action": t.action, "weight": t.weight} for t in s.terms], "repeat": s.repeat}
-                for s in recipe.script.steps
-            ]
-            actions = {name: list(numbers) for name, numbers in recipe.actions.items()}
-            return message_value(), script_value(steps, actions, recipe.family, recipe.capacity)
+            if selected is None:
+                raise ValueError("No action is selected. Click a point of the map.")
+            added = {selected.name: selected.action_A}
+            return message_value(), with_actions(value, added, selected.family, selected.capacity)
 
-        return guarded(act, outputs=2)
+        return catch_errors(act, 2)
 
-    return load
+    def add_source(
+        self, value: object, source: object, video: str | None, start: float | None, frames: float | None,
+        family: str, capacity: float,
+    ) -> tuple:  # fmt: skip
+        """Add all actions of the source, one step each."""
+
+        def act() -> tuple:
+            clip = select_clip(self.studio, "source", source, video, start, frames)
+            action_UA = self.studio.infer_actions(clip, family=family, capacity=capacity)
+            stem = clip.path.stem[:40]
+            added = {f"{stem}, frames {u + 1} to {u + 2}": action_A for u, action_A in enumerate(action_UA)}
+            return message_value(), with_actions(value, added, family, capacity)
+
+        return catch_errors(act, 2)
+
+    def load_script(self, path: str | None) -> tuple:
+        """Load a saved script; its target is ignored."""
+        return catch_errors(lambda: (message_value(), self._read_script(path)), 2)
+
+    def _read_script(self, path: str | None) -> dict:
+        """Return the script in a replay spec as a value of the editor. Raises ValueError if the file is not valid."""
+        if path is None:
+            raise ValueError("The upload is empty. Choose a script made with Save script.")
+        if Path(path).stat().st_size > MAX_SCRIPT_BYTES:
+            raise ValueError(f"{NOT_A_SCRIPT} It must have at most {MAX_SCRIPT_BYTES >> 10} KiB.")
+        try:
+            spec = lawm.ReplaySpec.from_json(Path(path).read_text(encoding="utf-8", errors="replace"))
+        except ValueError as error:
+            raise ValueError(f"{NOT_A_SCRIPT} ({error})") from None
+        if spec.script is None:
+            raise ValueError("This file is the replay spec of a transfer. Choose one made with Save script.")
+        if spec.fingerprint != self.studio.fingerprint:
+            raise ValueError(
+                f"The script belongs to another model ({spec.model}, {spec.fingerprint}) and cannot be used here."
+            )
+        steps = [
+            {"terms": [{"action": t.action, "weight": t.weight} for t in step.terms], "repeat": step.repeat}
+            for step in spec.script.steps
+        ]
+        actions = {name: list(numbers) for name, numbers in spec.actions.items()}
+        return script_value(steps, actions, spec.family, spec.capacity)

@@ -1,4 +1,4 @@
-"""The fifth tab: drive a robot by its known actions, and plan a way to a goal picture."""
+"""The tab `Drive and plan`: drive a robot with its own actions, and plan to reach a goal picture."""
 
 from __future__ import annotations
 
@@ -16,28 +16,31 @@ import lawm_core as lawm
 from app.components.drive import build_drive, drive_value
 from app.components.message import message_value
 from app.components.plan import build_plan, distance_text, plan_value
-from app.components.script import script_value
-from app.driving import Distance, Drive, Goal
+from app.components.script import script_step, script_value
+from app.driving import Distance, Drive, Goal, SearchRound
 from app.jobs import Jobs, job
 from app.pictures import pack_picture
 from app.studio import Studio
-from app.tabs.selection import PRIVATE, Selection, build_cancel, chosen_piece, refusal, wire_cancel
+from app.tabs.selection import PRIVATE, Selection, build_cancel, catch_errors, error_message, select_clip, wire_cancel
 
 LEAD = (
-    "A robot's own commands, understood through a **controller** that says which latent action each one means here. "
-    "**Drive** with keys, or give a goal picture and let the world model **plan** the way."
+    "Drive a robot with its own actions. A **controller** maps each robot action to a latent action. **Drive** with "
+    "keys or buttons, or choose a goal picture and let the world model **plan**."
 )
-NO_ROBOT = "This model has no controllers. Train some: `python -m lawm_core train controller --help`."
-SIMULATED, FROM_TARGET = "a new simulated scene", "the target's first frame"
-GOAL_AHEAD, GOAL_SOURCE = "a moment ahead in the scene", "the source's first frame"
+NO_ROBOT = "This model has no controllers. Train some: `lawm train controller --help`."
+SIMULATED, FROM_TARGET = "new simulated scene", "first frame of the target"
+GOAL_AHEAD, GOAL_SOURCE = "a few steps ahead, driven automatically", "first frame of the source"
 PICTURE_TYPES = list(lawm.PICTURE_SUFFIXES)
-SEARCH_SECONDS = 10
-NUMBERS = count(1)  # of drives, so that an answer to an older one is told from the present one's
+SEARCH_SECONDS, MAX_SEARCH_SECONDS = 10, 60
+NUMBERS = count(1)  # numbers of drives on pages, by which events of an earlier drive are recognised
 
 
 @dataclass(frozen=True, kw_only=True)
-class Visit:
-    """What one visitor drives, plans for and planned. start: how far the goal was when the plan was made."""
+class DriveState:
+    """The drive, the goal and the plan of one page.
+
+    number: identifies the drive in events of the page. start: distance from the goal when the plan was made.
+    """
 
     number: str = ""
     drive: Drive | None = None
@@ -48,59 +51,66 @@ class Visit:
 
 @dataclass(frozen=True, kw_only=True)
 class DriveParts:
-    """The tab's components; `visit` holds a Visit."""
+    """Components of the tab. state: its value is a DriveState."""
 
     robot: gr.Radio
-    place: gr.Radio
-    begin: gr.Button
+    start_from: gr.Radio
+    start: gr.Button
     screen: gr.HTML
-    look: gr.Button
-    record: gr.Button
+    reset: gr.Button
+    to_script: gr.Button
     goal: gr.Radio
-    choose: gr.Button
+    use_goal: gr.Button
     upload: gr.UploadButton
     seconds: gr.Slider
-    plan: gr.Button
-    stop: gr.Button
-    do: gr.Button
-    planned: gr.HTML
-    visit: gr.State
+    search: gr.Button
+    cancel: gr.Button
+    execute: gr.Button
+    plan: gr.HTML
+    state: gr.State
 
 
 def build_drive_tab(studio: Studio) -> DriveParts | None:
-    """Driving on the left, planning on the right."""
-    robots = list(studio.school.robots)
+    """Build the components for driving on the left, and those for planning on the right.
+
+    If the model has no controllers, build a hint and return None.
+    """
+    robots = list(studio.driver.robots)
     if not robots:
         gr.Markdown(NO_ROBOT, elem_id="no-robot")
         return None
     gr.Markdown(LEAD, elem_classes="lead")
+    off = {"size": "sm", "interactive": False}
     with gr.Row(elem_classes="compare"):
         robot = gr.Radio(robots, value=robots[0], label="Robot", elem_id="robot", scale=2)
-        place = gr.Radio([SIMULATED, FROM_TARGET], value=SIMULATED, label="Begin in", elem_id="drive-place", scale=3)
-        begin = gr.Button("Begin", elem_id="begin-drive", scale=1, min_width=120, size="sm", variant="primary")
+        start_from = gr.Radio(
+            [SIMULATED, FROM_TARGET], value=SIMULATED, label="Start from", elem_id="start-from", scale=3
+        )
+        start = gr.Button("Start", elem_id="start-drive", scale=1, min_width=120, size="sm", variant="primary")
     with gr.Row(elem_classes="map-row"):
         with gr.Column(scale=6, min_width=340):
             screen = build_drive({name: studio.model.robot(name) for name in robots}, "drive")
             with gr.Row(elem_classes="downloads"):
-                look = gr.Button("Reset model to the simulator's view", size="sm", elem_id="look", interactive=False)
-                record = gr.Button("Open in Compose", size="sm", elem_id="record-drive", interactive=False)
+                reset = gr.Button("Reset model to the simulator's view", elem_id="reset-model", **off)
+                to_script = gr.Button("Open drive in Compose", elem_id="drive-to-script", **off)
         with gr.Column(scale=5, min_width=320):
             goal = gr.Radio([GOAL_AHEAD, GOAL_SOURCE], value=GOAL_AHEAD, label="Goal", elem_id="goal-kind")
             with gr.Row(elem_classes="downloads", elem_id="goal-tools"):
-                choose = gr.Button("Use this goal", size="sm", elem_id="take-goal", interactive=False)
-                upload = gr.UploadButton("Upload a goal", file_types=PICTURE_TYPES, size="sm", interactive=False)
+                use_goal = gr.Button("Use this goal", elem_id="use-goal", **off)
+                upload = gr.UploadButton("Upload a goal picture", file_types=PICTURE_TYPES, **off)
             seconds = gr.Slider(
-                2, 60, value=SEARCH_SECONDS, step=1, label="Search time in seconds", elem_id="plan-seconds",
+                2, MAX_SEARCH_SECONDS, value=SEARCH_SECONDS, step=1, label="Search time (seconds)",
+                elem_id="plan-seconds",
             )  # fmt: skip
             with gr.Row(elem_classes="downloads"):
-                plan = gr.Button("Plan", size="sm", elem_id="run-plan", interactive=False, variant="primary")
-                stop = build_cancel("plan")
-                do = gr.Button("Run the plan", size="sm", elem_id="do-plan", interactive=False)
-            planned = build_plan("plan")
+                search = gr.Button("Plan", elem_id="search-plan", variant="primary", **off)
+                cancel = build_cancel("plan")
+                execute = gr.Button("Run the plan", elem_id="execute-plan", **off)
+            plan = build_plan("plan")
     return DriveParts(
-        robot=robot, place=place, begin=begin, screen=screen, look=look, record=record, goal=goal, choose=choose,
-        upload=upload, seconds=seconds, plan=plan, stop=stop, do=do, planned=planned,
-        visit=gr.State(Visit(), time_to_live=3600),
+        robot=robot, start_from=start_from, start=start, screen=screen, reset=reset, to_script=to_script, goal=goal,
+        use_goal=use_goal, upload=upload, seconds=seconds, search=search, cancel=cancel, execute=execute, plan=plan,
+        state=gr.State(DriveState(), time_to_live=3600),
     )  # fmt: skip
 
 
@@ -108,197 +118,209 @@ def build_drive_tab(studio: Studio) -> DriveParts | None:
 
 
 def wire_drive_tab(parts: DriveParts, script: gr.HTML, tabs: gr.HTML, selection: Selection, studio: Studio):
-    """Begin, step by step, back, goal, plan, do it; the event after which the script is the drive."""
+    """Wire the events of the tab. Return the event after which the script of `Compose` has the drive's actions."""
     handlers = DriveHandlers(studio, selection.jobs)
     driving = {"show_progress": "hidden", "concurrency_id": "drive", "concurrency_limit": 2, **PRIVATE}
-    ready = [parts.look, parts.record, parts.choose, parts.upload, parts.plan, parts.do]
-    begun = [selection.message, parts.visit, parts.screen, parts.planned, *ready]
-    parts.begin.click(
-        handlers.begin,
-        [parts.robot, parts.place, *selection.on_target, parts.visit],
-        begun,
+    buttons = [parts.reset, parts.to_script, parts.use_goal, parts.upload, parts.search, parts.execute]
+    parts.start.click(
+        handlers.start,
+        [parts.robot, parts.start_from, *selection.target_request, parts.state],
+        [selection.message, parts.state, parts.screen, parts.plan, *buttons],
         show_progress_on=parts.screen,
         concurrency_id="model",
         **PRIVATE,
     )
-    moved = [selection.message, parts.visit, parts.screen, parts.record]
-    parts.screen.input(handlers.step, parts.visit, moved, trigger_mode="multiple", **driving)
-    parts.screen.undo(handlers.undo, parts.visit, moved, trigger_mode="multiple", **driving)
-    parts.look.click(handlers.look, parts.visit, moved, **driving)
-    taken = [selection.message, parts.visit, parts.planned, parts.plan, parts.do]
-    parts.choose.click(handlers.take_goal, [parts.goal, *selection.source.inputs, parts.visit], taken, **PRIVATE)
-    parts.upload.upload(handlers.take_picture, [parts.upload, parts.visit], taken, **PRIVATE)
-    parts.plan.click(
-        handlers.plan,
-        [parts.seconds, parts.visit],
-        [selection.message, parts.visit, parts.screen, parts.planned, parts.do],
-        show_progress_on=parts.planned,
+    moved = [selection.message, parts.state, parts.screen, parts.to_script]
+    parts.screen.input(handlers.step, parts.state, moved, trigger_mode="multiple", **driving)
+    parts.screen.undo(handlers.undo, parts.state, moved, trigger_mode="multiple", **driving)
+    parts.reset.click(handlers.reset_model, parts.state, moved, **driving)
+    goal = [selection.message, parts.state, parts.plan, parts.search, parts.execute]
+    parts.use_goal.click(handlers.use_goal, [parts.goal, *selection.source.inputs, parts.state], goal, **PRIVATE)
+    parts.upload.upload(handlers.upload_goal, [parts.upload, parts.state], goal, **PRIVATE)
+    parts.search.click(
+        handlers.search_plan,
+        [parts.seconds, parts.state],
+        [selection.message, parts.state, parts.screen, parts.plan, parts.execute],
+        show_progress_on=parts.plan,
         concurrency_id="model",
         **PRIVATE,
     )
-    wire_cancel(parts.stop, "plan", selection.jobs)
-    parts.do.click(
-        handlers.do, parts.visit, [*moved, parts.planned], show_progress="hidden", concurrency_id="drive", **PRIVATE
-    )
-    recorded = [selection.message, script, tabs]
-    return parts.record.click(handlers.record, parts.visit, recorded, show_progress="hidden", **PRIVATE)
+    wire_cancel(parts.cancel, "plan", selection.jobs)
+    parts.execute.click(
+        handlers.execute_plan, parts.state, [*moved, parts.plan], show_progress="hidden", concurrency_id="drive",
+        **PRIVATE,
+    )  # fmt: skip
+    outputs = [selection.message, script, tabs]
+    return parts.to_script.click(handlers.open_script, parts.state, outputs, show_progress="hidden", **PRIVATE)
 
 
 # ---- handlers -------------------------------------------------------------------------------------------------------
 
 
 class DriveHandlers:
-    """What the tab's events do. A refusal leaves everything as it is and says why."""
+    """Handlers of the tab. After an error, only the message changes."""
 
     def __init__(self, studio: Studio, jobs: Jobs) -> None:
-        self.studio, self.school, self.jobs = studio, studio.school, jobs
+        self.studio, self.driver, self.jobs = studio, studio.driver, jobs
 
-    def begin(self, robot: str, place: str, *rest: object) -> tuple:
-        """A new drive, in a simulated scene or from the target's first frame."""
-        *target, family, capacity, _ = rest
+    def start(self, robot: str, start_from: str, *inputs: object) -> tuple:
+        """Start a drive in a simulated scene or from the target's first frame.
+
+        inputs: values of the inputs of the target, the family, the capacity, and the current DriveState.
+        """
+        *target, family, capacity, _ = inputs
 
         def act() -> tuple:
-            if place == SIMULATED:
-                drive = self.school.begin_simulated(robot, random.randrange(10**6), family, capacity)
+            if start_from == SIMULATED:
+                drive = self.driver.start_simulated(robot, random.randrange(10**6), family, capacity)
             else:
-                clip = self.studio.open_clip(chosen_piece(self.studio, "target", *target))
-                drive = self.school.begin(clip.frame_TCHW[0], robot, family, capacity)
-            visit = Visit(number=str(next(NUMBERS)), drive=drive)
-            screen = drive_value(drive, visit.number)
+                clip = self.studio.open_clip(select_clip(self.studio, "target", *target))
+                drive = self.driver.start(clip.frame_TCHW[0], robot, family, capacity)
+            state = DriveState(number=str(next(NUMBERS)), drive=drive)
+            screen = drive_value(drive, state.number)
             off, on = gr.update(interactive=False), gr.update(interactive=True)
-            looks = on if drive.truth else off
-            return message_value(), visit, screen, shown_plan(None), looks, off, on, on, off, off
+            can_reset = on if drive.simulator_frames else off
+            return message_value(), state, screen, plan_update(None), can_reset, off, on, on, off, off
 
-        return self._guarded(act, 10)
+        return catch_errors(act, 10)
 
-    def step(self, visit: Visit, event: gr.EventData) -> tuple:
-        """One action."""
-        return self._move(visit, event, lambda: self.school.step(visit.drive, event.told))
+    def step(self, state: DriveState, event: gr.EventData) -> tuple:
+        """Execute one robot action."""
+        return self._change(state, event, lambda: self.driver.step(state.drive, event.action))
 
-    def undo(self, visit: Visit, event: gr.EventData) -> tuple:
-        """One action less."""
-        return self._move(visit, event, lambda: self.school.undo(visit.drive))
+    def undo(self, state: DriveState, event: gr.EventData) -> tuple:
+        """Remove the last step."""
+        return self._change(state, event, lambda: self.driver.undo(state.drive))
 
-    def look(self, visit: Visit) -> tuple:
-        """The simulator's picture as the new first frame."""
-        if visit.drive is None:
+    def reset_model(self, state: DriveState) -> tuple:
+        """Reset the model to the simulator's frame."""
+        if state.drive is None:
             return (gr.skip(),) * 4
-        return self._guarded(lambda: self._moved(visit, self.school.look(visit.drive)), 4)
+        return catch_errors(lambda: self._moved(state, self.driver.reset_to_simulator(state.drive)), 4)
 
-    def _move(self, visit: Visit, event: gr.EventData, act: Callable[[], Drive]) -> tuple:
-        if visit.drive is None or getattr(event, "drive", None) != visit.number:
+    def _change(self, state: DriveState, event: gr.EventData, act: Callable[[], Drive]) -> tuple:
+        """Change the drive by calling `act`, unless the event belongs to an earlier drive."""
+        if state.drive is None or getattr(event, "drive", None) != state.number:
             return (gr.skip(),) * 4
-        return self._guarded(lambda: self._moved(visit, act()), 4)
+        return catch_errors(lambda: self._moved(state, act()), 4)
 
-    def _moved(self, visit: Visit, drive: Drive) -> tuple:
-        screen, recordable = drive_value(drive, visit.number), gr.update(interactive=bool(drive.told))
-        return message_value(), replace(visit, drive=drive), screen, recordable
+    def _moved(self, state: DriveState, drive: Drive) -> tuple:
+        """Return the outputs that show a changed drive."""
+        screen, to_script = drive_value(drive, state.number), gr.update(interactive=bool(drive.robot_actions))
+        return message_value(), replace(state, drive=drive), screen, to_script
 
-    def take_goal(self, kind: str, *rest: object) -> tuple:
-        """A goal picture: what a demonstrator makes of the simulated scene from here, or the source's first frame."""
-        *source, visit = rest
+    def use_goal(self, kind: str, *inputs: object) -> tuple:
+        """Use a goal from the simulated scene, or the first frame of the source.
+
+        inputs: values of the inputs of the source, and the current DriveState.
+        """
+        *source, state = inputs
 
         def find() -> Goal:
             if kind == GOAL_SOURCE:
-                clip = self.studio.open_clip(chosen_piece(self.studio, "source", *source))
-                return Goal(packed=pack_picture(clip.frame_TCHW[0]), about=f"the first frame of {clip.name}")
-            return self.school.look_ahead(visit.drive)
+                clip = self.studio.open_clip(select_clip(self.studio, "source", *source))
+                return Goal(packed=pack_picture(clip.frame_TCHW[0]), description=f"first frame of {clip.name}")
+            return self.driver.goal_ahead(state.drive)
 
-        return self._take(visit, find)
+        return self._set_goal(state, find)
 
-    def take_picture(self, file: str | None, visit: Visit) -> tuple:
-        """An uploaded picture as the goal."""
+    def upload_goal(self, file: str | None, state: DriveState) -> tuple:
+        """Use an uploaded picture as the goal."""
 
         def find() -> Goal:
             if not file:
-                raise ValueError("No picture came; a png, jpg, webp or bmp file is needed.")
-            frame_CHW = lawm.read_picture(file, self.school.model.picture_size)
-            return Goal(packed=pack_picture(frame_CHW), about=Path(file).name)
+                raise ValueError(f"The upload is empty. Choose a picture ({', '.join(PICTURE_TYPES)}).")
+            frame_CHW = lawm.read_picture(file, self.driver.model.picture_size)
+            return Goal(packed=pack_picture(frame_CHW), description=Path(file).name)
 
-        return self._take(visit, find)
+        return self._set_goal(state, find)
 
-    def _take(self, visit: Visit, find: Callable[[], Goal]) -> tuple:
+    def _set_goal(self, state: DriveState, find: Callable[[], Goal]) -> tuple:
+        """Return the outputs that show the goal that `find` returns."""
+
         def act() -> tuple:
-            if visit.drive is None:
-                raise ValueError("Nothing is driven yet; press Begin first.")
+            if state.drive is None:
+                raise ValueError("There is no drive yet. Press Start first.")
             goal = find()
-            ready = gr.update(interactive=True), gr.update(interactive=False)
-            away = distance_text(self.school.distance(visit.drive, goal))
-            return message_value(), replace(visit, goal=goal, plan=None), shown_plan(plan_value(goal, away)), *ready
+            away = distance_text(self.driver.distance(state.drive, goal))
+            plan, on, off = (
+                plan_update(plan_value(goal, away)),
+                gr.update(interactive=True),
+                gr.update(interactive=False),
+            )
+            return message_value(), replace(state, goal=goal, plan=None), plan, on, off
 
-        return self._guarded(act, 5)
+        return catch_errors(act, 5)
 
     @job("plan")
-    def plan(
+    def search_plan(
         self,
         request: gr.Request,
         seconds: float,
-        visit: Visit,
-        progress: gr.Progress = gr.Progress(),  # noqa: B008 - how Gradio finds it
+        state: DriveState,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008 - Gradio finds it as a default
     ) -> Iterator[tuple]:
-        """Search, and show each round of the search."""
-        budget = min(max(float(seconds or SEARCH_SECONDS), 1.0), 60.0)
-        start, done = monotonic(), 0
+        """Search for a plan, and show the result of each iteration of the search."""
+        budget = min(max(float(seconds or SEARCH_SECONDS), 1.0), MAX_SEARCH_SECONDS)
+        start, found = monotonic(), None
 
         def report() -> None:
             left = max(0.0, budget - (monotonic() - start))
-            progress(1 - left / budget, desc=f"Round {done + 1}, about {math.ceil(left)} s left")
+            progress(1 - left / budget, desc=progress_text(found, left))
 
         try:
-            if visit.drive is None or visit.goal is None:
-                raise ValueError("A plan needs a drive and a goal; press Begin, then Use this goal.")
+            if state.drive is None or state.goal is None:
+                raise ValueError("A plan requires a drive and a goal. Press Start, then Use this goal.")
             report()
-            drive = self.school.look(visit.drive)  # a plan starts from what the simulator shows
-            screen, config = drive_value(drive, visit.number), self.school.model.robot(drive.robot)
-            visit = replace(visit, drive=drive, plan=None, start=self.school.distance(drive, visit.goal))
-            away, off = distance_text(visit.start), gr.update(interactive=False)
-            yield message_value(), visit, screen, shown_plan(plan_value(visit.goal, away)), off
-            rounds = self.school.plan(drive, visit.goal, budget)
+            drive = self.driver.reset_to_simulator(state.drive)
+            screen, config = drive_value(drive, state.number), self.driver.model.robot(drive.robot)
+            state = replace(state, drive=drive, plan=None, start=self.driver.distance(drive, state.goal))
+            away, off = distance_text(state.start), gr.update(interactive=False)
+            yield message_value(), state, screen, plan_update(plan_value(state.goal, away)), off
+            rounds = self.driver.plan(drive, state.goal, budget)
             while found := self.jobs.run("plan", request, lambda check: next(rounds, None), report):
-                done = len(found.plan.cost_I)
-                value, last = plan_value(visit.goal, away, config, found), not found.seconds_left
-                visit = replace(visit, plan=found.plan)
-                yield message_value(), visit, gr.skip(), shown_plan(value), gr.update(interactive=last)
+                state, is_last = replace(state, plan=found.plan), not found.seconds_left
+                value = plan_update(plan_value(state.goal, away, config, found))
+                yield message_value(), state, gr.skip(), value, gr.update(interactive=is_last)
         except Exception as error:
-            ready = gr.update(interactive=visit.plan is not None)  # a cancelled search leaves its best plan so far
-            yield refusal(error), gr.skip(), gr.skip(), gr.skip(), ready
+            can_execute = gr.update(interactive=state.plan is not None)  # a cancelled search keeps its best plan
+            yield error_message(error), gr.skip(), gr.skip(), gr.skip(), can_execute
 
-    def do(self, visit: Visit) -> Iterator[tuple]:
-        """The plan, step by step, in the model and in the simulator; then how close it came to the goal."""
+    def execute_plan(self, state: DriveState) -> Iterator[tuple]:
+        """Execute the plan step by step in model and simulator, and show the remaining distance from the goal."""
         try:
-            if visit.drive is None or visit.plan is None:
-                raise ValueError("There is no plan yet; press Plan.")
-            for told_K in visit.plan.action_HK.tolist():
-                drive = self.school.step(visit.drive, told_K)
-                visit = replace(visit, drive=drive)
-                yield *self._moved(visit, drive), gr.skip()
-            reached = distance_text(self.school.distance(visit.drive, visit.goal), visit.start)
+            if state.drive is None or state.plan is None:
+                raise ValueError("There is no plan yet. Press Plan first.")
+            for action_R in state.plan.action_KR.tolist():
+                drive = self.driver.step(state.drive, action_R)
+                state = replace(state, drive=drive)
+                yield *self._moved(state, drive), gr.skip()
+            reached = distance_text(self.driver.distance(state.drive, state.goal), state.start)
             yield *(gr.skip(),) * 4, gr.update(reached=reached)
         except Exception as error:
-            yield refusal(error), *(gr.skip(),) * 4
+            yield error_message(error), *(gr.skip(),) * 4
 
-    def record(self, visit: Visit) -> tuple:
-        """The drive's latent actions as a script."""
+    def open_script(self, state: DriveState) -> tuple:
+        """Open the drive's latent actions as a script in the tab `Compose`."""
 
         def act() -> tuple:
-            drive = visit.drive
-            if drive is None or not drive.told:
-                raise ValueError("Nothing is driven yet; there is nothing to open.")
-            names = [f"{drive.robot}, step {i + 1}" for i in range(len(drive.latent))]
-            steps = [{"terms": [{"action": name, "weight": 1.0}], "repeat": 1} for name in names]
-            actions = {name: latent_A.tolist() for name, latent_A in zip(names, drive.latent, strict=True)}
-            return message_value(), script_value(steps, actions, drive.family, drive.capacity), "compose"
+            drive = state.drive
+            if drive is None or not drive.robot_actions:
+                raise ValueError("The drive has no steps yet. Drive first.")
+            names = [f"{drive.robot}, step {i + 1}" for i in range(len(drive.latent_actions))]
+            actions = {name: latent_A.tolist() for name, latent_A in zip(names, drive.latent_actions, strict=True)}
+            script = script_value([script_step(name) for name in names], actions, drive.family, drive.capacity)
+            return message_value(), script, "compose"
 
-        return self._guarded(act, 3)
-
-    @staticmethod
-    def _guarded(act: Callable[[], tuple], outputs: int) -> tuple:
-        try:
-            return act()
-        except Exception as error:
-            return refusal(error), *[gr.skip()] * (outputs - 1)
+        return catch_errors(act, 3)
 
 
-def shown_plan(value: dict | None) -> dict:
-    """A goal or a plan on the page, in place of what was reached before."""
+def progress_text(found: SearchRound | None, seconds_left: float) -> str:
+    """Describe the progress of a search. found: its last finished iteration, None before the first has finished."""
+    round_text = f"Round {len(found.plan.cost_I) + 1} of {found.rounds}" if found else "Round 1"
+    return f"{round_text}, about {math.ceil(seconds_left)} s left"
+
+
+def plan_update(value: dict | None) -> dict:
+    """Return an update of the component `plan` that also clears the distance that an earlier plan has reached."""
     return gr.update(value=value, reached="")

@@ -1,4 +1,4 @@
-"""The gallery's clips and pairs. Two scenes with one motion are twins, so the target of such a pair shows what its
+"""The gallery's clips and pairs. Two scenes with the same motion are a synthetic pair: the target shows what its
 transfer should look like.
 """
 
@@ -348,7 +348,7 @@ SCENES = (
 
 @dataclass(frozen=True)
 class Pair:
-    """A source and a target, by the names of their scenes."""
+    """Names of a source and a target."""
 
     title: str
     source: str

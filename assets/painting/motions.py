@@ -1,4 +1,4 @@
-"""What moves in the gallery's scenes, and how fast: formulas over time."""
+"""Motions of the gallery's scenes, as formulas over time."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lawm_core.worlds.tracks import ActionTrack
+from lawm_core.data.motion_tracks import ActionTrack
 
 RATE = 12  # frames a second
 
 
 def steady(second_U: Tensor) -> Tensor:
-    """The same speed throughout."""
+    """Constant speed."""
     return torch.ones_like(second_U)
 
 
@@ -25,17 +25,17 @@ def halfway(second_U: Tensor) -> Tensor:
 
 
 def to_and_fro(second_U: Tensor, seconds: float = 2.4) -> Tensor:
-    """There and back, softly."""
+    """Move there and back with smooth acceleration."""
     return torch.cos(math.tau * second_U / seconds)
 
 
 def hops(second_U: Tensor, seconds: float = 4 / 3) -> Tensor:
-    """Up, slower, down, faster, and up again: a thrown thing's speed."""
+    """Speed of a ball that bounces."""
     return 1 - 2 * ((second_U / seconds) % 1)
 
 
 def wander(second_U: Tensor) -> Tensor:
-    """Each rate on a slow wave of its own, (U, 4): never twice the same."""
+    """Slow waves of different periods, (U, 4)."""
     period_4, phase_4 = torch.tensor([5.3, 3.7, 4.4, 6.1]), torch.tensor([0.0, 1.3, 2.6, 0.7])
     return torch.cos(math.tau * second_U[:, None] / period_4 + phase_4)
 
@@ -45,7 +45,7 @@ Triple = tuple[float, float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Motion:
-    """What happens, as rates per second times a beat (of all, or one each); things stand at `start` at first."""
+    """A motion as rates per second times a beat, shared or one each; objects begin at `start`."""
 
     camera: tuple[float, float, float, float] = (0, 0, 0, 0)  # pan x, pan y (frame widths), log zoom, roll
     things: tuple[Triple, ...] = ()  # x, y, turn of each thing
@@ -54,7 +54,7 @@ class Motion:
     seconds: float = 3.0
 
     def track(self) -> ActionTrack:
-        """The same for the renderer, as rates per frame of one clip."""
+        """Return the motion for the renderer, as rates per frame of one clip."""
         frames = round(RATE * self.seconds)
         beat = self.beat((torch.arange(frames - 1) + 0.5) / RATE) / RATE
         beat_U4 = beat if beat.ndim == 2 else beat[:, None].expand(-1, 4)

@@ -1,4 +1,4 @@
-"""The simulated robots of `lawm_core/worlds`, told what to do by hand and filmed."""
+"""Films of the simulated robots of `lawm_core/simulation` under scripted actions."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lawm_core.worlds.robots import build_robot
+from lawm_core.simulation.robots import build_robot
 from painting.motions import RATE, steady
 from painting.scene import PIXELS
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shot:
-    """One clip: a robot's scene by its seed, and what the robot is told, as rates per second times a beat."""
+    """One clip: a robot's scene by its seed, and the robot's actions as rates per second times a beat."""
 
     file: str
     title: str
@@ -27,12 +27,12 @@ class Shot:
     seconds: float = 3.0
 
     def film(self) -> Tensor:
-        """frame_TCHW in [0, 1]."""
+        """Return frame_TCHW in [0, 1]."""
         frames = round(RATE * self.seconds)
         beat_U = self.beat((torch.arange(frames - 1) + 0.5) / RATE) / RATE
-        action_UK = beat_U[:, None].double() * torch.tensor(self.rates, dtype=torch.float64)
+        action_UR = beat_U[:, None].double() * torch.tensor(self.rates, dtype=torch.float64)
         world = build_robot(self.robot, PIXELS, RATE)
         try:
-            return torch.stack([world.reset(self.seed), *(world.step(a.numpy()) for a in action_UK)])
+            return torch.stack([world.reset(self.seed), *(world.step(a.numpy()) for a in action_UR)])
         finally:
             world.close()

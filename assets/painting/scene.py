@@ -1,4 +1,4 @@
-"""A painting, the things that stand in it and a motion, filmed."""
+"""Films of a painted background and objects under a motion."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lawm_core.worlds.appearance import sample_texture, world_points
+from lawm_core.data.appearance import sample_texture, world_points
 from painting.canvas import Canvas
 from painting.motions import Motion
 
@@ -18,7 +18,7 @@ PIXELS = 256  # a frame's side
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """One clip: a painting, things with their radius in frame widths, and what moves."""
+    """One clip: a background, objects with their radius in frame widths, and a motion."""
 
     file: str
     title: str
@@ -28,7 +28,7 @@ class Scene:
     things: tuple[tuple[Callable[[], Canvas], float], ...] = ()
 
     def film(self) -> Tensor:
-        """frame_TCHW in [0, 1]."""
+        """Return frame_TCHW in [0, 1]."""
         camera_BT4, thing_BTK3 = self.motion.track().paths()
         at_BTHW2 = world_points(camera_BT4, 2 * PIXELS)
         ground_CHW = defocused(self.painting().rgba_4HW[:3], pixels=3 if self.things else 1.5)
@@ -40,18 +40,18 @@ class Scene:
 
 
 def halved(frame_TCHW: Tensor) -> Tensor:
-    """Half the size, without stair steps."""
+    """Downscale by two with anti-aliasing."""
     return blurred(frame_TCHW, torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8, stride=2)
 
 
 def defocused(picture_CHW: Tensor, pixels: float) -> Tensor:
-    """Out of focus by so many pixels: things stand out from it, and its files are small."""
+    """Blur by a number of pixels, so that objects stand out and files are small."""
     line = torch.exp(-((torch.arange(-9, 10) / pixels) ** 2) / 2)
     return blurred(picture_CHW[None], line / line.sum(), stride=1)[0]
 
 
 def blurred(frame_TCHW: Tensor, kernel: Tensor, stride: int) -> Tensor:
-    """Each colour weighed by the kernel along both axes."""
+    """Convolve each channel with a kernel along both axes."""
     margin = (len(kernel) - 1) // 2
     padded = F.pad(frame_TCHW, (margin,) * 4, mode="replicate")
     rows = F.conv2d(padded, kernel.expand(3, 1, 1, -1), stride=(1, stride), groups=3)
@@ -59,7 +59,7 @@ def blurred(frame_TCHW: Tensor, kernel: Tensor, stride: int) -> Tensor:
 
 
 def see(rgba_4HW: Tensor, at_BTHW2: Tensor, pose_BT3: Tensor, radius: float) -> Tensor:
-    """A thing's picture at these points of the world, for each pose."""
+    """Sample an object's picture at points of the world, for each pose."""
     x, y = ((at_BTHW2 - pose_BT3[:, :, None, None, :2]) / radius).unbind(-1)
     angle = pose_BT3[:, :, None, None, 2]
     own = torch.stack((x * angle.cos() + y * angle.sin(), y * angle.cos() - x * angle.sin()), dim=-1)

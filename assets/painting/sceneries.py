@@ -11,13 +11,13 @@ from painting.canvas import Canvas, Colour, mix, ramp
 
 
 def land(c: Canvas, height_HW: Tensor, crest: Colour, foot: Colour, fade: float, rise: Tensor | float = 0.0) -> None:
-    """Ground below a height, from the colour of its crest to that of its foot; `rise` is what grows on it."""
+    """Paint the ground below a height, from the colour of its crest to that of its foot; `rise` is what grows on it."""
     below = c.y_HW - height_HW
     c.fill(mix(crest, foot, below / fade), -below - rise)
 
 
 def firs(c: Canvas, count: int, tall: float) -> Tensor:
-    """How far a row of fir trees rises over the ground, for each column."""
+    """Return the height of a row of fir trees above the ground, for each column."""
     place = (c.x_HW + 1) / 2 * count
     tree = place.floor().long().clamp(0, count - 1)
     size = (0.35 + 0.65 * c.draw(count))[tree]
@@ -191,7 +191,7 @@ def fan(c: Canvas, x: float, y: float, size: float, colour: Colour) -> None:
 
 
 def space(dark: str, clouds: tuple[str, ...], star: str, planet: tuple[str, ...] = (), seed: int = 7) -> Canvas:
-    """Nebulae, stars and, where it has colours, a planet."""
+    """Nebulae, stars and, if it has colours, a planet."""
     c = Canvas(seed)
     c.lay(dark)
     for i, colour in enumerate(clouds):

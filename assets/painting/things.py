@@ -11,17 +11,17 @@ from painting.canvas import Canvas, mix, ramp
 
 
 def polar(c: Canvas) -> tuple[Tensor, Tensor]:
-    """Radius and angle on a thing's canvas."""
+    """Return radius and angle on an object's canvas."""
     return torch.hypot(c.x_HW, c.y_HW), torch.atan2(c.y_HW, c.x_HW)
 
 
 def thing() -> Canvas:
-    """An empty canvas for a thing; it should stay within the unit circle."""
+    """Return an empty canvas for an object, which should stay within the unit circle."""
     return Canvas(pixels=256)
 
 
 def roundness(c: Canvas, strength: float = 0.45) -> None:
-    """Light from the upper left, shade at the lower right."""
+    """Shade the canvas with light from the upper left."""
     away = torch.hypot(c.x_HW + 0.35, c.y_HW + 0.4)
     c.tint(1.12 - strength * away**2 * 0.6)
 
@@ -81,7 +81,7 @@ def pinwheel(*inks: str) -> Canvas:
 
 
 def fish(body: str, stripe: str, fin: str, facing: int = 1) -> Canvas:
-    """A striped fish that looks to the right (facing 1) or left (-1)."""
+    """A striped fish that faces right (1) or left (-1)."""
     c = thing()
     x, y = 1.13 * c.x_HW * facing - 0.1, 1.13 * c.y_HW
     tail = torch.maximum(y.abs() - 0.1 + 0.85 * (x + 0.55), (x + 0.75).abs() - 0.32 + 0.12 * torch.cos(5 * y))

@@ -1,54 +1,59 @@
-"""What keeps actions precise and yet good for other scenes?
+"""From what should actions be inferred in training, so that they are precise and transfer to other scenes?
 
-    python benchmarks/training/transfer.py --data VIDEOS --model runs/nano/model [--steps 500] [--out t.json]
+    python benchmarks/training/transfer.py --data VIDEOS --model runs/nano/model [--steps 500] [--out transfer.json]
 
-Trains a noisy family from nothing in each of six ways, for the same steps on the same encoder, and compares transfers
-at full capacity on twins and on real cycles of the val split. A long run: six trainings.
+Trains a noisy family from scratch in each of six ways, for the same number of steps on the same frozen parts. Compares
+transfers at capacity 1 between synthetic pairs, and between real clips of the val split and back. This takes as long as
+six trainings.
 """
 
 from __future__ import annotations
 
-from arms import keep_arm, options, read_arms, shipped_and_worlds, train_arm
+from ablation import open_model_and_data, parse_options, read_results, save_result, train_variant
 
 from lawm_core.evaluation.bench import SuiteConfig
 from lawm_core.evaluation.suites import run_suites
 
-# Each explains its target from: itself; itself in other colours; a twin; both of these; these with the way
-# back as well; and half of the twins from each other, half from themselves.
-ARMS: dict[str, dict[str, dict[str, object]]] = {
-    "itself": {"batch": {"across": 0.0, "recoloured": 0.0}},
-    "recoloured": {"batch": {"across": 0.0}},
-    "twins": {"batch": {"recoloured": 0.0}},
-    "recoloured and twins": {},
-    "recoloured, twins and there and back": {"objective": {"cycle": 0.5}},
-    "recoloured, half of the twins": {"batch": {"across": 0.5}},
-}
-FIGURES = {
-    "idm": ("error", "against_copying"),
-    "leakage": ("appearance",),
-    "cycle": ("cycle_ratio", "cycled"),
-    "twins": tuple(f"{kind}_{name}" for kind in ("camera", "objects") for name in ("effect", "efficiency", "edges")),
+# Variants by name. The name says what the actions that predict a clip are inferred from in training.
+VARIANTS: dict[str, dict[str, dict[str, object]]] = {
+    "the target itself": {
+        "batch": {"cross_pair_fraction": 0.0, "recolor_fraction": 0.0}, "loss": {"cycle": 0.0},
+    },
+    "a recolored copy": {"batch": {"cross_pair_fraction": 0.0}, "loss": {"cycle": 0.0}},
+    "the other scene of a synthetic pair": {
+        "batch": {"cross_pair_fraction": 1.0, "recolor_fraction": 0.0}, "loss": {"cycle": 0.0},
+    },
+    "recolored copies and synthetic pairs": {"batch": {"cross_pair_fraction": 1.0}, "loss": {"cycle": 0.0}},
+    "both, and the cycle loss": {"batch": {"cross_pair_fraction": 1.0}, "loss": {"cycle": 0.5}},
+    "both, half of the synthetic pairs crossed": {"batch": {"cross_pair_fraction": 0.5}, "loss": {"cycle": 0.0}},
+}  # fmt: skip
+SCORES = {  # names of the reported scores, by evaluation suite
+    "idm": ("error", "error_vs_copying"),
+    "leakage": ("appearance_probe",),
+    "cycle": ("cycle_ratio", "cycled_vs_copying"),
+    "synthetic": tuple(
+        f"{kind}_{name}" for kind in ("camera", "objects") for name in ("effect", "efficiency", "edge_agreement")
+    ),
 }
 
 
 def main() -> None:
-    """Trains, measures and prints a table."""
-    given = options(__doc__, steps=500)
-    shipped, worlds = shipped_and_worlds(given)
-    config = SuiteConfig(capacities=(1.0,))
-    table = read_arms(given)
-    for name, changes in ARMS.items():
-        if name in table:
+    """Train all variants, measure them and print their scores."""
+    options = parse_options(__doc__, steps=500)
+    trained, data = open_model_and_data(options)
+    config, results = SuiteConfig(capacities=(1.0,)), read_results(options)
+    for name, changes in VARIANTS.items():
+        if name in results:
             continue
-        model = train_arm(shipped, worlds["train"], given.steps, given.clips, **changes, seed=given.seed)
-        results = run_suites(model, worlds["val"], config, list(FIGURES))
-        figures = {
+        model = train_variant(trained, data["train"], options, **changes)
+        suites = run_suites(model, data["val"], config, list(SCORES))
+        result = {
             score.name: [round(x, 4) for x in (score.mean, score.low, score.high)]
-            for suite, wanted in FIGURES.items()
-            for score in results[suite].scores
-            if score.name in wanted and score.step is None
+            for suite, names in SCORES.items()
+            for score in suites[suite].scores
+            if score.name in names and score.step is None
         }
-        keep_arm(given, table, name, figures)
+        save_result(options, results, name, result)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""What happens when many people come at once?
+"""Measure how many users at once are served.
 
-    python benchmarks/trust/crowd.py [--people 20] [--each 10] [--burst 60] [--out crowd.json]
+    python benchmarks/trust/crowd.py [--users 20] [--each 10] [--burst 60] [--out crowd.json]
 
-Starts the app and sends people, each with `gradio_client`: everybody asks for one transfer after another, from the same
-few, chosen at random, at different moments. Some films are asked for again by a lonely visitor of a fresh server, and
-have to be the same, to the byte. Fairness is how evenly the
-people were served: the slowest one's mean wait over the quickest one's. Then somebody sends a burst of requests from
-one address, while another visitor asks once: how long that one waits, and what those hear who find the queue full.
+Starts the app and many users with `gradio_client`, each of whom requests random transfers one after another. Some of
+the videos are requested again by a single user of a new server, and must be equal byte for byte. Fairness is measured
+as the mean wait of the slowest user relative to that of the fastest. Then one address sends a burst of requests while
+another sends a single one. Measures how long the single request waits, and counts the requests of the burst that are
+rejected with and without an explanation.
 """
 
 from __future__ import annotations
@@ -26,86 +26,83 @@ sys.path.insert(0, str(ROOT))
 
 from gradio_client import Client
 
-from benchmarks.page import percentile
-from benchmarks.serving import Server, served
-from benchmarks.telling import tell
-from benchmarks.trust.visitor import Visitor
+from benchmarks.results import percentile, write_results
+from devtools.api_client import PageClient
+from devtools.serving import Server, serve_app
 
 CLIPS = ("ball-hops.mp4", "balloon-roams.mp4", "sea-pan.mp4", "dunes-pan.mp4")
 CAPACITIES = (0.0, 0.5, 1.0)
-STARTS = tuple(i / 10 for i in range(20))  # seconds: so many wishes that hardly two are the same
-COMPARED = 40  # films, with a lonely visitor's
+STARTS = tuple(i / 10 for i in range(20))  # in seconds; so many that few requests are equal
+COMPARED = 40  # videos that are requested again
 FRAMES = 8
-FULL = 503  # the status of a full queue
+QUEUE_FULL = 503  # HTTP status
 
 
 def main() -> None:
-    """Measures, prints a table and writes JSON."""
+    """Measure, print a table and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--people", type=int, default=20)
-    parser.add_argument("--each", type=int, default=10)
+    parser.add_argument("--users", type=int, default=20)
+    parser.add_argument("--each", type=int, default=10, help="requests of each user")
     parser.add_argument("--burst", type=int, default=60)
     parser.add_argument("--out", type=Path)
-    given = parser.parse_args()
+    options = parser.parse_args()
     clips = [name for name in CLIPS if (ROOT / "assets" / "gallery" / name).is_file()]
-    wishes = [
-        (one, other, at, start)
-        for one in clips for other in clips if one != other for at in CAPACITIES for start in STARTS
+    requests = [
+        (source, target, capacity, start)
+        for source in clips for target in clips if source != target for capacity in CAPACITIES for start in STARTS
     ]  # fmt: skip
-    with served("--behind-proxy") as server:
-        figures = measure_crowd(server, given.people, given.each, wishes)
-        figures |= measure_burst(server, given.burst, wishes)
-        figures["server still runs"] = server.alive()
-    tell(figures, given.out)
+    with serve_app("--behind-proxy") as server:
+        results = measure_crowd(server, options.users, options.each, requests)
+        results |= measure_burst(server, options.burst, requests)
+        results["server is running"] = server.is_running()
+    write_results(results, options.out)
 
 
-def measure_crowd(server: Server, people: int, each: int, wishes: list[tuple]) -> dict[str, object]:
-    """People with one request at a time each."""
+def measure_crowd(server: Server, users: int, each: int, requests: list[tuple]) -> dict[str, object]:
+    """Run all users at once, each with one request at a time, and return the figures by name."""
 
-    def live(person: int) -> tuple[list[float], list[tuple], list[str]]:
-        """One person's waits, films and what went wrong."""
-        chance, waits, films, wrongs = random.Random(person), [], [], []
+    def run_user(user: int) -> tuple[list[float], list[tuple], list[str]]:
+        """Return the waits, the videos and the errors of one user."""
+        waits, videos, errors = [], [], []
         with tempfile.TemporaryDirectory() as folder:
             client = Client(server.address, download_files=folder, verbose=False)
-            for wish in chance.choices(wishes, k=each):
+            for request in random.Random(user).choices(requests, k=each):
                 start = time.monotonic()
                 try:
-                    films.append((wish, ask(client, wish)))
-                except Exception as error:  # whatever it is, it is counted and shown
-                    wrongs.append(f"{type(error).__name__}: {error}")
+                    videos.append((request, transfer(client, request)))
+                except Exception as error:  # counted and shown, whatever it is
+                    errors.append(f"{type(error).__name__}: {error}")
                 waits.append(time.monotonic() - start)
             client.close()
-        return waits, films, wrongs
+        return waits, videos, errors
 
     start = time.monotonic()
-    with ThreadPoolExecutor(people) as pool:
-        lives = list(pool.map(live, range(people)))
+    with ThreadPoolExecutor(users) as pool:
+        runs = list(pool.map(run_user, range(users)))
     seconds = time.monotonic() - start
-    films: dict[tuple, set[str]] = {}
-    for _, seen, _ in lives:
-        for wish, digest in seen:
-            films.setdefault(wish, set()).add(digest)
-    with tempfile.TemporaryDirectory() as folder, served() as fresh:  # a lonely visitor, of a server with no past
+    digests: dict[tuple, set[str]] = {}
+    for _, videos, _ in runs:
+        for request, digest in videos:
+            digests.setdefault(request, set()).add(digest)
+    with tempfile.TemporaryDirectory() as folder, serve_app() as fresh:
         client = Client(fresh.address, download_files=folder, verbose=False)
-        some = random.Random(0).sample(sorted(films), min(COMPARED, len(films)))
-        altered = sum(films[wish] != {ask(client, wish)} for wish in some)
+        some = random.Random(0).sample(sorted(digests), min(COMPARED, len(digests)))
+        different = sum(digests[request] != {transfer(client, request)} for request in some)
         client.close()
-    waits = [wait for one, _, _ in lives for wait in one]
-    means = [statistics.mean(one) for one, _, _ in lives]
+    waits = [wait for user_waits, _, _ in runs for wait in user_waits]
+    means = [statistics.mean(user_waits) for user_waits, _, _ in runs]
     return {
-        "people": people, "requests": people * each, "errors": [w for _, _, wrongs in lives for w in wrongs],
-        "answered a second": len(waits) / seconds, "wait, median s": statistics.median(waits),
-        "wait, p95 s": percentile(waits, 0.95),
-        "slowest person's mean wait over the quickest's": max(means) / min(means),
-        "different wishes": len(films),
-        "films compared with a lonely visitor's": len(some), "films that differ": altered,
+        "users": users, "requests": users * each, "errors": [error for _, _, errors in runs for error in errors],
+        "responses per second": len(waits) / seconds, "wait, median s": statistics.median(waits),
+        "wait, p95 s": percentile(waits, 0.95), "slowest user's mean wait / fastest's": max(means) / min(means),
+        "different requests": len(digests), "videos requested again": len(some), "videos that differ": different,
     }  # fmt: skip
 
 
-def ask(client: Client, wish: tuple) -> str:
-    """A transfer's film, as the SHA-256 of its file. Raises where the page says no."""
-    source, target, capacity, start = wish
-    film, *_ = client.predict(
+def transfer(client: Client, request: tuple) -> str:
+    """Request a transfer and return the SHA-256 of its video. Raises an exception if the request fails."""
+    source, target, capacity, start = request
+    video, *_ = client.predict(
         source=source,
         source_start=start,
         frames=FRAMES,
@@ -114,36 +111,35 @@ def ask(client: Client, wish: tuple) -> str:
         capacity=capacity,
         api_name="/transfer",
     )
-    return hashlib.sha256(Path(film).read_bytes()).hexdigest()
+    return hashlib.sha256(Path(video).read_bytes()).hexdigest()
 
 
-def measure_burst(server: Server, burst: int, wishes: list[tuple]) -> dict[str, object]:
-    """Many requests at once from one visitor, and one from another a moment later."""
-    greedy, modest = Visitor(server.address), Visitor(server.address)
-    modest.client.headers["x-forwarded-for"] = "203.0.113.7"
+def measure_burst(server: Server, burst: int, requests: list[tuple]) -> dict[str, object]:
+    """Send many requests at once from one user, then one from another user; return the figures by name."""
+    greedy, other = PageClient(server.address), PageClient(server.address)
+    other.http.headers["x-forwarded-for"] = "203.0.113.7"
     chance = random.Random(0)
     values = [
-        [one, None, start + chance.random() / 10, 16, other, None, 0, "noisy", at]
-        for one, other, at, start in chance.choices(wishes, k=burst)
+        [source, None, start + chance.random() / 10, 16, target, None, 0, "noisy", capacity]
+        for source, target, capacity, start in chance.choices(requests, k=burst)
     ]
-    number = greedy.event("transfer")
+    number = greedy.handler("transfer")["id"]
 
-    def send(sent: list) -> tuple[int, str]:
-        body = {"fn_index": number, "data": sent, "session_hash": greedy.session}
-        answer = greedy.post("/gradio_api/queue/join", json=body)
-        return answer.status_code, answer.text
+    def send(inputs: list) -> tuple[int, str]:
+        body = {"fn_index": number, "data": inputs, "session_hash": greedy.session}
+        response = greedy.post("/gradio_api/queue/join", json=body)
+        return response.status_code, response.text
 
     with ThreadPoolExecutor(16) as pool:
-        answers = list(pool.map(send, values))
+        responses = list(pool.map(send, values))
     start = time.monotonic()
-    served_one = modest.ask("infer_actions", CLIPS[0], None, 0, FRAMES, "noisy", 1.0).served
+    succeeded = other.call("infer_actions", CLIPS[0], None, 0, FRAMES, "noisy", 1.0).succeeded
     waited = time.monotonic() - start
-    turned_away = [text for status, text in answers if status == FULL]
+    explained = sum(status == QUEUE_FULL and "try again" in text for status, text in responses)
     return {
-        "burst of one visitor": burst, "taken": sum(status == 200 for status, _ in answers),
-        "turned away with a sentence": sum("try again" in text for text in turned_away),
-        "turned away otherwise": sum(s != 200 and "try again" not in text for s, text in answers),
-        "another visitor is served all the same": served_one, "another visitor waits, s": waited,
+        "burst of one user": burst, "accepted": (accepted := sum(status == 200 for status, _ in responses)),
+        "rejected with an explanation": explained, "rejected without one": burst - accepted - explained,
+        "the other user is served": succeeded, "the other user waits, s": waited,
     }  # fmt: skip
 
 

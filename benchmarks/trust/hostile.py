@@ -1,12 +1,12 @@
-"""Can a file stop the page?
+"""Measure whether hostile files can stop the page.
 
     python benchmarks/trust/hostile.py CASES [--isolation 10] [--out hostile.json]
 
-CASES is a folder of hostile files with cases.json, a list of {"file", "expect"}: `frames`, `refuse` or `either`. Starts
-the app and brings it each of them, as a person would: upload, open, and where it opens, infer its actions. Counts what
-came to another end than expected, failures of the server, refusals without a reason, seconds, and memory of the server
-and of its decoders. Then decoders are killed and stopped while they work: a message has to come, and the next
-request has to be answered.
+CASES is a folder of hostile files with a file cases.json, a list of {"file", "expect"}, where expect is `frames`,
+`refuse` or `either`. Starts the app and, as a user would, uploads and opens each file and infers its actions. Counts
+unexpected outcomes, server errors and rejections without a reason, and measures time and the memory of the server and
+of its decoder processes. Then decoder processes are killed or stopped while they work. The page must show frames or a
+message, and must answer the next request.
 """
 
 from __future__ import annotations
@@ -19,145 +19,153 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.page import percentile
-from benchmarks.serving import Server, memory_of, served
-from benchmarks.telling import tell
-from benchmarks.trust.visitor import Visitor
+from benchmarks.results import percentile, write_results
+from devtools.api_client import PageClient
+from devtools.serving import Server, memory_of, serve_app
 
+# Starts of the names of files that are small but would take very much memory or time to decode.
 BOMBS = ("bomb_", "ten_hours", "lie_sample_count", "thousand_fps", "lie_size_30000", "lie_duration")
-GOOD = ROOT / "assets" / "gallery" / "ball-hops.mp4"
-FEWEST_WORDS = 5  # of a reason
-OUR_FAULT = "Something went wrong on our side"  # what the page says where none of its reasons fits
+VALID_VIDEO = ROOT / "assets" / "gallery" / "ball-hops.mp4"
+MIN_WORDS = 5  # a message with fewer words does not count as a reason
+INTERNAL_ERROR = "Internal error"  # start of the page's message for errors without a reason
+POLL_SECONDS = 0.005
 
 
 def main() -> None:
-    """Measures, prints a table and writes JSON."""
+    """Measure, print a table and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("cases", type=Path)
-    parser.add_argument("--isolation", type=int, default=10, help="decoders to kill, and to stop (default 10)")
+    parser.add_argument("--isolation", type=int, default=10, help="decoder processes to kill (default 10)")
     parser.add_argument("--out", type=Path)
-    given = parser.parse_args()
-    cases = json.loads((given.cases / "cases.json").read_text())
-    with served() as server:
-        figures = bring_all(server, given.cases, cases) | isolate(server, given.isolation)
-        figures["server still runs"] = server.alive()
-        figures["decoders left"] = len(server.children())
-    tell(figures, given.out)
+    options = parser.parse_args()
+    cases = json.loads((options.cases / "cases.json").read_text())
+    with serve_app() as server:
+        results = open_all(server, options.cases, cases) | kill_decoders(server, options.isolation)
+        results["server is running"] = server.is_running()
+        results["decoders left"] = len(server.children())
+    write_results(results, options.out)
 
 
-def bring_all(server: Server, folder: Path, cases: list[dict]) -> dict[str, object]:
-    """Every file once, and what became of it."""
-    visitor = Visitor(server.address)
-    open_file(visitor, GOOD)  # whatever is made ready at the first request counts as the server's own
-    before, seconds, ends, wrong, bombs, after_bombs = server.memory_bytes(), [], Counter(), [], [], 0
-    cases = sorted(cases, key=lambda case: not case["file"].startswith(BOMBS))  # these first, to see what they leave
-    with watched(server) as most:
+def open_all(server: Server, folder: Path, cases: list[dict]) -> dict[str, object]:
+    """Open every file once and return the figures by name."""
+    client = PageClient(server.address)
+    open_file(client, VALID_VIDEO)  # so that what any first request takes does not count
+    before, seconds, outcomes, unexpected, bombs, after_bombs = server.memory_bytes(), [], Counter(), [], [], 0
+    cases = sorted(cases, key=lambda case: not case["file"].startswith(BOMBS))  # bombs first, to measure their effect
+    with watch_memory(server) as peak:
         for case in cases:
             after_bombs = server.memory_bytes() if len(seconds) == len(bombs) else after_bombs
             start = time.monotonic()
-            end, why = open_file(visitor, folder / case["file"])
+            outcome, reason = open_file(client, folder / case["file"])
             seconds.append(time.monotonic() - start)
-            ends[end] += 1
-            if not is_answer(end, why) or case["expect"] not in ("either", end):
-                wrong.append(f"{case['file']}: {end}, {why}")
+            outcomes[outcome] += 1
+            if not is_valid(outcome, reason) or case["expect"] not in ("either", outcome):
+                unexpected.append(f"{case['file']}: {outcome}, {reason}")
             if case["file"].startswith(BOMBS):
                 bombs.append(seconds[-1])
-    visitor.close()
+    client.close()
     return {
-        "files": len(cases), "opened": ends["frames"], "refused": ends["refuse"],
-        "other than expected, or without a reason": wrong,
-        "HTTP 500": sum(n for status, n in visitor.statuses.items() if status >= 500),
-        "seconds, p95": percentile(seconds, 0.95), "seconds, most": max(seconds),
-        "bombs": len(bombs), "bombs, most seconds": max(bombs, default=0.0),
-        "a decoder's memory, most MiB": most["child"] >> 20,
-        "the server's growth with bombs, MiB": (after_bombs - before) / 2**20,
+        "files": len(cases), "opened": outcomes["frames"], "rejected": outcomes["refuse"],
+        "unexpected, or without a reason": unexpected,
+        "HTTP 500": sum(count for status, count in client.statuses.items() if status >= 500),
+        "seconds, p95": percentile(seconds, 0.95), "seconds, maximum": max(seconds),
+        "bombs": len(bombs), "seconds of bombs, maximum": max(bombs, default=0.0),
+        "memory of a decoder, maximum, MiB": peak["bytes"] >> 20,
+        "growth of the server due to bombs, MiB": (after_bombs - before) / 2**20,
     }  # fmt: skip
 
 
-def is_answer(end: str, why: str) -> bool:
-    """Whether an end is one that a file may come to: frames, or a refusal that gives a reason."""
-    return end == "frames" or (end == "refuse" and len(why.split()) >= FEWEST_WORDS and OUR_FAULT not in why)
+def is_valid(outcome: str, reason: str) -> bool:
+    """Return whether an outcome is allowed for a hostile file: frames, or a rejection with a reason."""
+    has_reason = len(reason.split()) >= MIN_WORDS and INTERNAL_ERROR not in reason
+    return outcome == "frames" or (outcome == "refuse" and has_reason)
 
 
-def open_file(visitor: Visitor, path: Path) -> tuple[str, str]:
-    """How a file fares: `frames`, `refuse` or what else, and what was said."""
-    file = visitor.upload(path)
+def open_file(client: PageClient, path: Path) -> tuple[str, str]:
+    """Upload and open a file and infer its actions. Returns `frames`, `refuse` or another outcome, and the reason."""
+    file = client.upload(path)
     if file is None:
-        return "not taken as an upload", f"{visitor.statuses}"
-    opened = visitor.ask("open_upload", file)
-    if not opened.served:
-        return ("refuse" if opened.status == 200 else f"failed with {opened.status}"), opened.refusal
-    if said := opened.values[3]["text"]:
-        return "refuse", said
-    inferred = visitor.ask("infer_actions", None, file, 0, 8, "noisy", 1.0)
-    return ("frames", "") if inferred.served else (f"opened, then failed with {inferred.status}", inferred.refusal)
+        return "upload rejected", f"{client.statuses}"
+    opened = client.call("open_upload", file)
+    if not opened.succeeded:
+        return ("refuse" if opened.status == 200 else f"failed with {opened.status}"), opened.error
+    if message := opened.values[3]["text"]:
+        return "refuse", message
+    inferred = client.call("infer_actions", None, file, 0, 8, "noisy", 1.0)
+    if inferred.succeeded:
+        return "frames", ""
+    # A file of a single frame can be opened as a target, but has no actions.
+    return ("refuse" if inferred.status == 200 else f"opened, then failed with {inferred.status}"), inferred.error
 
 
-def isolate(server: Server, rounds: int) -> dict[str, object]:
-    """Decoders that are killed or stopped while they work: what was said, and whether the next request was answered."""
-    visitor, answered, next_answered, slowest = Visitor(server.address), 0, 0, 0.0
-    kinds = [signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV] * rounds
-    signals = [*kinds[:rounds], *([signal.SIGSTOP] if rounds else [])]  # a hung one takes its 20 s
+def kill_decoders(server: Server, rounds: int) -> dict[str, object]:
+    """Kill or stop decoder processes while they work, and return the figures by name.
+
+    Counts the answers to the requests whose decoder was killed or stopped, and to the request after each of them.
+    rounds: number of decoders to kill; one more is stopped.
+    """
+    client, answered, next_answered, slowest = PageClient(server.address), 0, 0, 0.0
+    kills = [signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV] * rounds
+    signals = [*kills[:rounds], *([signal.SIGSTOP] if rounds else [])]  # a stopped process runs into its time limit
     for kind in signals:
-        with struck(server, kind) as struck_pids:
+        with signal_decoders(server, kind) as signalled:
             start = time.monotonic()
-            end, why = open_file(visitor, GOOD)
+            outcome, reason = open_file(client, VALID_VIDEO)
             slowest = max(slowest, time.monotonic() - start)
-        # One retry may have saved it; otherwise there is a sentence.
-        answered += bool(struck_pids) and is_answer(end, why)
-        next_answered += open_file(visitor, GOOD)[0] == "frames"
-    visitor.close()
+        answered += bool(signalled) and is_valid(outcome, reason)
+        next_answered += open_file(client, VALID_VIDEO)[0] == "frames"
+    client.close()
     return {
-        "decoders killed, aborted or hung": len(signals), "answered all the same or with a message": answered,
-        "next requests answered": next_answered, "seconds with a struck decoder, most": slowest,
+        "decoders killed or stopped": len(signals), "answered with frames or a reason": answered,
+        "next requests answered": next_answered, "seconds with a killed or stopped decoder, maximum": slowest,
     }  # fmt: skip
 
 
 @contextmanager
-def watched(server: Server):
-    """The most memory of any child: most["child"] in bytes."""
-    most = {"child": 0}
+def watch_memory(server: Server) -> Iterator[dict[str, int]]:
+    """Yield a dict whose "bytes" is the peak memory of any child process; it is updated while the block runs."""
+    peak = {"bytes": 0}
 
-    def look(child: int) -> None:
-        most["child"] = max(most["child"], memory_of(child, "VmHWM"))
+    def measure(child: int) -> None:
+        peak["bytes"] = max(peak["bytes"], memory_of(child, "VmHWM"))
 
-    with to_every_child(server, look):
-        yield most
+    with poll_children(server, measure):
+        yield peak
 
 
 @contextmanager
-def struck(server: Server, kind: signal.Signals):
-    """Every decoder that starts gets this signal; a list of those that did."""
-    hit = []
+def signal_decoders(server: Server, kind: signal.Signals) -> Iterator[list[int]]:
+    """Send a signal to every child process that starts while the block runs. Yields the list of their process ids."""
+    signalled: list[int] = []
 
-    def strike(child: int) -> None:
-        if child not in hit:
+    def send(child: int) -> None:
+        if child not in signalled:
             with suppress(ProcessLookupError):
                 os.kill(child, kind)
-                hit.append(child)
+                signalled.append(child)
 
-    with to_every_child(server, strike):
-        yield hit
+    with poll_children(server, send):
+        yield signalled
 
 
 @contextmanager
-def to_every_child(server: Server, act: Callable[[int], None]):
-    """Does this to every child process, again and again, as long as the block runs."""
+def poll_children(server: Server, act: Callable[[int], None]) -> Iterator[None]:
+    """Call `act` with the process id of every child of the server, again and again while the block runs."""
     done = threading.Event()
 
-    def go_round() -> None:
-        while not done.wait(0.005):
+    def poll() -> None:
+        while not done.wait(POLL_SECONDS):
             for child in server.children():
                 act(child)
 
-    thread = threading.Thread(target=go_round, daemon=True)
+    thread = threading.Thread(target=poll, daemon=True)
     thread.start()
     try:
         yield

@@ -1,10 +1,11 @@
-"""Are real files read as ffmpeg reads them: the right frame at each time, upright, in shape, in colour?
+"""Compare the frames that `lawm_core.video` reads from real files with those of ffmpeg.
 
     python benchmarks/trust/real_files.py FOLDER [--out FILE]
 
-Every video of the folder is read at five start times and from end to end, every picture whole, and compared with what
-ffmpeg itself decodes: a mean difference below 3/255. A refusal is listed with its reason. Exits with 1 where a file
-is read wrongly.
+Reads every video of the folder at five start times and from start to end, and every picture. The mean difference from
+the frames that ffmpeg decodes must be below 3/255, which shows that the time of each frame, orientation, shape and
+colours are right. Files that cannot be read are listed with the reason. Exits with status 1 if the difference of a file
+is too large.
 """
 
 from __future__ import annotations
@@ -21,94 +22,96 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from lawm_core.contracts import VideoError
+from lawm_core.types import VideoError
+from lawm_core.video.decode_types import decode_size
 from lawm_core.video.files import probe_video, read_clip, read_frames, read_picture
-from lawm_core.video.info import shrunk
 from lawm_core.video.paths import PICTURE_SUFFIXES, is_video
 from lawm_core.video.timeline import frames_on_screen
-from lawm_core.video.transforms import square
+from lawm_core.video.transforms import to_square
 
-SIZE = 64
-RATE = 6.0
-NEAR = 3 / 255
+SIZE = 64  # height and width of the compared frames in pixels
+RATE = 6.0  # frames per second
+MAX_DIFFERENCE = 3 / 255  # of pixel values in [0, 1]
 
 
-def reference(path: Path, width: int, height: int) -> tuple[np.ndarray, torch.Tensor]:
-    """What ffmpeg decodes: stamp_F in seconds from the first frame, and frame_FCHW at SIZE."""
+def run_ffmpeg(path: Path, video_filter: str) -> tuple[bytes, bytes]:
+    """Decode all frames of a file to raw RGB. Returns ffmpeg's output, which is the frames, and its log."""
     import imageio_ffmpeg
 
-    sides = shrunk(width, height, SIZE)
     command = [
-        imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-i", str(path),
-        "-vf", f"showinfo,scale={sides[0]}:{sides[1]}:flags=bicubic", "-fps_mode", "passthrough",
-        "-f", "rawvideo", "-pix_fmt", "rgb24", "-",
+        imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-i", str(path), "-vf", video_filter,
+        "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "rgb24", "-",
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, check=True)
-    stamp_F = np.array([float(t) for t in re.findall(rb"pts_time:(-?[\d.]+)", done.stderr)])
-    byte_FHWC = np.frombuffer(done.stdout, np.uint8).reshape(-1, sides[1], sides[0], 3)
-    return stamp_F - stamp_F[0], square(torch.from_numpy(byte_FHWC.copy()), SIZE)
+    return done.stdout, done.stderr
+
+
+def reference_frames(path: Path, width: int, height: int) -> tuple[np.ndarray, torch.Tensor]:
+    """Return the frames that ffmpeg decodes: start_X in seconds after the first frame, and frame_XCHW at SIZE pixels.
+
+    width, height: size of the video.
+    """
+    width, height = decode_size(width, height, SIZE)
+    frames, log = run_ffmpeg(path, f"showinfo,scale={width}:{height}:flags=bicubic")
+    start_X = np.array([float(t) for t in re.findall(rb"pts_time:(-?[\d.]+)", log)])
+    byte_XHWC = np.frombuffer(frames, np.uint8).reshape(-1, height, width, 3)
+    return start_X - start_X[0], to_square(torch.from_numpy(byte_XHWC.copy()), SIZE)
 
 
 def difference(frame_TCHW: torch.Tensor, true_TCHW: torch.Tensor) -> float:
-    """The largest mean difference of any frame."""
+    """Return the mean absolute difference of the frame for which it is largest."""
     return (frame_TCHW - true_TCHW).abs().mean(dim=(1, 2, 3)).max().item()
 
 
 def check_video(path: Path) -> dict[str, object]:
-    """The largest difference at five start times and from end to end."""
+    """Return the largest difference at five start times, that from start to end, and whether both are small enough."""
     info = probe_video(path)
-    stamp_F, true_FCHW = reference(path, info.width, info.height)
-    seconds = float(stamp_F[-1])
-    worst = 0.0
+    start_X, true_XCHW = reference_frames(path, info.width, info.height)
+    seconds = float(start_X[-1])
+    windows = 0.0
     for start in np.linspace(0, max(0.0, seconds - 4 / RATE), 5):
         clip = read_clip(path, RATE, SIZE, num_frames=4, start_seconds=float(start))
-        index_T = frames_on_screen(stamp_F, start + np.arange(len(clip.frame_TCHW)) / RATE, 2e-3)
-        worst = max(worst, difference(clip.frame_TCHW, true_FCHW[index_T]))
-    whole = torch.cat([piece for piece in read_frames(path, RATE, min(2 * SIZE, info.width, info.height))])
-    frame_TCHW = square(whole.permute(0, 2, 3, 1), SIZE)
-    index_T = frames_on_screen(stamp_F, np.arange(len(frame_TCHW)) / RATE, 2e-3)
-    missing = int(seconds * RATE) - len(frame_TCHW)
-    told = {"start times": worst, "end to end": difference(frame_TCHW, true_FCHW[index_T]), "frames missing": missing}
-    return told | {"right": max(worst, told["end to end"]) < NEAR and missing <= 1}
+        index_T = frames_on_screen(start_X, start + np.arange(len(clip.frame_TCHW)) / RATE, 2e-3)
+        windows = max(windows, difference(clip.frame_TCHW, true_XCHW[index_T]))
+    byte_TCHW = torch.cat(list(read_frames(path, RATE, min(2 * SIZE, info.width, info.height))))
+    frame_TCHW = to_square(byte_TCHW.permute(0, 2, 3, 1), SIZE)
+    index_T = frames_on_screen(start_X, np.arange(len(frame_TCHW)) / RATE, 2e-3)
+    whole, missing = difference(frame_TCHW, true_XCHW[index_T]), int(seconds * RATE) - len(frame_TCHW)
+    correct = max(windows, whole) < MAX_DIFFERENCE and missing <= 1
+    return {"start times": windows, "whole file": whole, "frames missing": missing, "correct": correct}
 
 
 def check_picture(path: Path) -> dict[str, object]:
-    """The difference of a picture."""
-    frame_CHW = read_picture(path, SIZE)
-    import imageio_ffmpeg
-
-    command = [
-        imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-i", str(path),
-        "-vf", f"crop='min(iw,ih)':'min(iw,ih)',scale={2 * SIZE}:{2 * SIZE}:flags=area+accurate_rnd",
-        "-f", "rawvideo", "-pix_fmt", "rgb24", "-",
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, check=True)
-    byte_1HWC = np.frombuffer(done.stdout, np.uint8).reshape(1, 2 * SIZE, 2 * SIZE, 3)
-    told = difference(frame_CHW[None], square(torch.from_numpy(byte_1HWC.copy()), SIZE))
-    return {"picture": told, "right": told < NEAR}
+    """Return the difference of a picture, and whether it is small enough."""
+    side = 2 * SIZE
+    pixels, _ = run_ffmpeg(path, f"crop='min(iw,ih)':'min(iw,ih)',scale={side}:{side}:flags=area+accurate_rnd")
+    byte_1HWC = np.frombuffer(pixels, np.uint8).reshape(1, side, side, 3)
+    error = difference(read_picture(path, SIZE)[None], to_square(torch.from_numpy(byte_1HWC.copy()), SIZE))
+    return {"picture": error, "correct": error < MAX_DIFFERENCE}
 
 
 def main() -> None:
-    """Check, print, write."""
+    """Check all files, print the results and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--out", type=Path)
-    given = parser.parse_args()
-    figures: dict[str, dict[str, object]] = {}
-    for path in sorted(p for p in given.folder.iterdir() if p.is_file()):
+    options = parser.parse_args()
+    results: dict[str, dict[str, object]] = {}
+    for path in sorted(p for p in options.folder.iterdir() if p.is_file()):
         check = check_picture if path.suffix.lower() in PICTURE_SUFFIXES else check_video if is_video(path) else None
         if check is None:
             continue
         try:
-            figures[path.name] = check(path)
-        except VideoError as refusal:
-            figures[path.name] = {"refused": str(refusal)}
-        told = {k: f"{v * 255:.2f}/255" if isinstance(v, float) else v for k, v in figures[path.name].items()}
-        print(f"{path.name:32} {told}", flush=True)
-    if given.out:
-        given.out.write_text(json.dumps(figures, indent=2) + "\n")
-    if not all(figure.get("right", True) for figure in figures.values()):
-        sys.exit("some files are read wrongly")
+            results[path.name] = check(path)
+        except VideoError as error:
+            results[path.name] = {"rejected": str(error)}
+        shown = {k: f"{v * 255:.2f}/255" if isinstance(v, float) else v for k, v in results[path.name].items()}
+        print(f"{path.name:32} {shown}", flush=True)
+    if options.out:
+        options.out.write_text(json.dumps(results, indent=2) + "\n")
+    if not all(result.get("correct", True) for result in results.values()):
+        wrong = [name for name, result in results.items() if not result.get("correct", True)]
+        sys.exit(f"these files are read differently from ffmpeg: {', '.join(wrong)}.")
 
 
 if __name__ == "__main__":

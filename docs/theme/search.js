@@ -1,9 +1,9 @@
-// MkDocs' own search listens to keys, and only once its index has come. People type sooner, paste, and press Enter.
+// MkDocs' search listens to key events, and only after its index is loaded. Users may type earlier, paste, or press Enter.
 document.addEventListener("DOMContentLoaded", () => {
   const query = document.getElementById("mkdocs-search-query");
-  const search = () => "min_search_length" in window && doSearch(); // told to MkDocs' script along with the index
+  const search = () => "min_search_length" in window && doSearch(); // set together with the index
   query.addEventListener("input", search);
-  query.form.addEventListener("submit", (asked) => asked.preventDefault()); // it would load the page anew
-  searchWorker?.addEventListener("message", (told) => told.data.allowSearch && search());
+  query.form.addEventListener("submit", (event) => event.preventDefault()); // it would reload the page
+  searchWorker?.addEventListener("message", (event) => event.data.allowSearch && search());
   search();
 });

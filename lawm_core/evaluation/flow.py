@@ -1,63 +1,65 @@
-"""How right is the motion? Flow that is read from frames, and flow that the world model predicts for an action.
+"""Accuracy of optical flow: of the flow read from two frames, and of the flow that the world model predicts.
 
-On synthetic scenes the truth is known. On real clips the classical flow that also teaches stands in for it, where it is
-consistent and OpenCV is installed.
+In synthetic scenes, the true flow is known exactly. On real clips, the classical flow that training also uses stands in
+for it, at positions where its forward and backward flow agree; real clips are left out if OpenCV is not installed.
 """
 
 from __future__ import annotations
 
 import importlib.util
 
-import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from lawm_core.data.motion_labels import Motion, true_motion
+from lawm_core.data.synthetic_pairs import SyntheticScenes
+from lawm_core.data.teacher_flow import measure_motion
 from lawm_core.evaluation.bench import Bench
 from lawm_core.evaluation.scores import Progress, Score, SuiteResult, mean_score
-from lawm_core.evaluation.twins import twin_kinds
+from lawm_core.evaluation.synthetic import scene_kinds
 from lawm_core.models.flow import resize_flow
-from lawm_core.worlds.true_motion import Motion, true_motion
-from lawm_core.worlds.twins import TwinWorld
 
-GRID = 64  # places a side at which flows are compared
-BATCH = 8  # synthetic scenes that are rendered together
+GRID = 64  # height and width at which flows are compared
+BATCH = 8  # synthetic scenes rendered together
 
 
 @torch.inference_mode()
 def measure_flow(bench: Bench, progress: Progress) -> SuiteResult:
-    """For each kind of scene (camera, objects, real): `KIND_read`, mean end-point error of the flow read from
-    two frames, in pixels of the model's frames; `KIND_predicted`, of the flow that the world model predicts from the
-    first frame and the inferred action; `KIND_zero`, of no motion at all. Where places are hidden nothing is compared.
+    """Measure end-point errors, the distances between estimated and true flow vectors, in pixels of the model's frames.
+
+    Only positions count whose true flow is known and whose content is visible in both frames. KIND is the kind of
+    scene: `camera`, `objects` or `real`. `KIND_read`: error of the flow read from two frames. `KIND_predicted`: error
+    of the world model's flow under the inferred action. `KIND_zero`: error of a flow of zeros, as a baseline.
     """
-    if bench.model.flow_reader is None:
-        raise ValueError(f"the suite 'flow' measures models that read optical flow; {bench.model.name} does not.")
     scores: list[Score] = []
-    kinds, stills_SCHW, clips = twin_kinds(bench.model.frame_size), bench.stills(), bench.config.twins
+    kinds, stills_XCHW, clips = scene_kinds(bench.model.frame_size), bench.stills(), bench.config.synthetic_clips
     for k, (kind, config) in enumerate(kinds.items()):
         generator = Generator().manual_seed(bench.config.seed)
-        world, errors = TwinWorld(config, stills_SCHW), []
+        scenes, errors = SyntheticScenes(config, stills_XCHW), []
         for first in range(0, clips, BATCH):
-            progress((k + first / clips) / (len(kinds) + 1), kind)
-            track = world.draw_track(min(BATCH, clips - first), 2, generator)
-            frame_BTCHW, outlines = world.show(track, generator)
-            errors.append(flow_errors(bench, frame_BTCHW, true_motion(track, outlines, GRID)))
-        scores += joined(kind, errors)
-    if bench.world is not None and importlib.util.find_spec("cv2"):
-        progress(len(kinds) / (len(kinds) + 1), "real")
-        frame_BTCHW, names = bench.world.windows(2, bench.config.windows)
-        motion = Motion.join([classical_motion(frame_TCHW) for frame_TCHW in frame_BTCHW])
-        scores += joined("real", [flow_errors(bench, frame_BTCHW, motion)], names)
+            progress((k + first / clips) / (len(kinds) + 1), f"synthetic scenes, {kind}")
+            actions = scenes.draw_track(min(BATCH, clips - first), 2, generator)
+            frame_BTCHW, outlines = scenes.render_with_outlines(actions, generator)
+            errors.append(flow_errors(bench, frame_BTCHW, true_motion(actions, outlines, GRID)))
+        scores += flow_scores(kind, errors)
+    if bench.dataset is not None and importlib.util.find_spec("cv2"):
+        progress(len(kinds) / (len(kinds) + 1), "real clips")
+        frame_BTCHW, names = bench.dataset.windows(2, bench.config.windows)
+        motion = Motion.join([measure_motion(frame_TCHW, GRID) for frame_TCHW in frame_BTCHW])
+        scores += flow_scores("real", [flow_errors(bench, frame_BTCHW, motion)], names)
     return SuiteResult(scores=scores)
 
 
 def flow_errors(bench: Bench, frame_BTCHW: Tensor, motion: Motion) -> dict[str, Tensor]:
-    """Mean end-point errors of each clip of two frames, (B,), in pixels of the model's frames."""
+    """Return the mean end-point error of each clip, error_B in pixels of the model's frames, of the flows `read`,
+    `predicted` and `zero`. frame_BTCHW: clips of two frames. motion: their true flow on a GRID x GRID grid.
+    """
     model = bench.model
     state_BTND = bench.encode(frame_BTCHW.to(model.device))
-    action_BUA = model.infer_actions(state_BTND, capacity=1.0)
+    bound = model.at(capacity=1.0)
     flows = {
         "read": model.read_flow(state_BTND)[:, 0],
-        "predicted": model.rollout(state_BTND[:, :1], action_BUA).flow_BU2HW[:, 0],
+        "predicted": bound.rollout(state_BTND[:, :1], bound.infer_actions(state_BTND)).flow_BU2HW[:, 0],
         "zero": torch.zeros(len(state_BTND), 2, GRID, GRID, device=model.device),
     }
     weight_BHW = (motion.visible_BU1HW * motion.known_BU1HW)[:, 0, 0].to(model.device)
@@ -70,16 +72,6 @@ def flow_errors(bench: Bench, frame_BTCHW: Tensor, motion: Motion) -> dict[str, 
     return {name: error(flow).cpu() for name, flow in flows.items()}
 
 
-def classical_motion(frame_TCHW: Tensor) -> Motion:
-    """The teacher's motion of one clip."""
-    from lawm_core.worlds.teacher_flow import clip_flow, cut_motion
-
-    byte_TCHW = (frame_TCHW * 255).round().byte().numpy()
-    side = byte_TCHW.shape[-1]
-    flow_UFHW = torch.from_numpy(clip_flow(byte_TCHW).astype(np.float32))
-    return cut_motion(flow_UFHW, (0, 0, side), side, mirrored=False, reversed_time=False, grid=GRID)
-
-
-def joined(kind: str, errors: list[dict[str, Tensor]], names: list[str] | None = None) -> list[Score]:
-    """One score for each figure, of all clips."""
-    return [mean_score(f"{kind}_{name}", torch.cat([e[name] for e in errors]), names) for name in errors[0]]
+def flow_scores(kind: str, errors: list[dict[str, Tensor]], names: list[str] | None = None) -> list[Score]:
+    """Return the scores of one kind of scene. errors: results of `flow_errors`, one for each batch."""
+    return [mean_score(f"{kind}_{name}", torch.cat([error[name] for error in errors]), names) for name in errors[0]]

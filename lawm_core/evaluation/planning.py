@@ -1,232 +1,255 @@
-"""Plans through the world model, against what was really done: an arm's way [LAWM Table S1], a rover's [Table S2].
+"""Compares plans searched in the world model with what was executed, for arm and rover [LAWM Tables S1, S2].
 
-A picture is the goal. Known actions are searched; each is translated by the controller in the state it meets. An oracle
-searches the simulator itself, where the episodes are our own.
+The goal is the last frame of a clip of a recorded episode. Plans are sequences of robot actions; the controller maps
+each to a latent action in the state in which it is taken.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from lawm_core.contracts import Dynamics, Plan
-from lawm_core.evaluation.bench import Bench, Setting
-from lawm_core.evaluation.scores import Progress, Score, SuiteResult, mean_score, ratio_score
+from lawm_core.data.episodes import LabelledBatch
+from lawm_core.evaluation.bench import Bench
+from lawm_core.evaluation.scores import Progress, Score, Setting, SuiteResult, mean_score, ratio_score, track
 from lawm_core.evaluation.trajectories import trajectory_errors
 from lawm_core.model import LatentActionModel
-from lawm_core.models.controller import ControllerConfig
-from lawm_core.planning.cem import CemConfig, Search, known_search, plan_by_cem, plan_steps, straight_search
+from lawm_core.planning.cem import (
+    CemConfig,
+    SearchSpace,
+    plan_by_cem,
+    plan_steps,
+    robot_search_space,
+    straight_then_turn,
+)
+from lawm_core.planning.costs import GoalStateCost
 from lawm_core.planning.dynamics import SimulatorDynamics, WorldModelDynamics
-from lawm_core.planning.objectives import GoalState
-from lawm_core.video.film import enlarge
-from lawm_core.worlds.episodes import Labelled
-from lawm_core.worlds.recorder import return_to
-from lawm_core.worlds.robots import build_robot
-from lawm_core.worlds.rover import moved
-from lawm_core.worlds.simulator import SimulatorError
+from lawm_core.simulation.recorder import seek
+from lawm_core.simulation.robots import build_robot
+from lawm_core.simulation.rover import next_pose
+from lawm_core.simulation.simulator import SimulatorError
+from lawm_core.types import Dynamics, Plan
+from lawm_core.video.montage import enlarge
 
 log = logging.getLogger(__name__)
-PICTURED = 4
-ALIKE = 1e-3  # metres and radians that a scene played again may be off
-ROVER_SAMPLES = 120  # NWM's protocol: one iteration of these, the first ways drawn as the data's own are
-Measure = Callable[[Tensor, Labelled], dict[str, Tensor]]  # plan_BHK and what was done, to figures a clip
+MAX_PICTURES = 4  # number of clips whose start, goal and predicted end are shown, for each row of the report
+POSE_TOLERANCE = 1e-3  # largest difference, in metres or radians, between a recorded pose and its simulation
+ROVER_SAMPLES = 120  # plans that NWM samples, in a single iteration
+Errors = dict[str, Tensor]  # errors of each clip's plan in metres, error_B, by name of the error
 
 
 @torch.inference_mode()
 def measure_planning_arm(bench: Bench, progress: Progress) -> SuiteResult:
-    """`delta_xyz`: |sum planned - sum true|, summed over x, y, z, in metres, over episodes of 4 frames; `relative`:
-    over that of the planner that stays where it is. Rows zero, mean (the data's), random and oracle (of fewer episodes)
-    stand beside the settings, and the rivals' where the bench has baselines.
+    """Measure plans of 3 steps for an arm.
+
+    `delta_xyz`: for each of x, y and z, the absolute difference between the sum of the planned and the sum of the
+    executed actions, summed over the three, in metres. `error_vs_zero`: delta_xyz divided by that of a plan without
+    motion. `measure_planning` describes the rows.
     """
-    config = bench.config
-    search = CemConfig(
-        samples=config.plan_samples, elites=min(10, config.plan_samples), iterations=config.plan_iterations
-    )
-    return measure_planning(
-        bench, progress, "arm", search, arm_errors,
-        lambda robot: known_search("arm", robot),
-    )  # fmt: skip
+    return measure_planning(bench, progress, "arm", arm_cem(bench))
 
 
 @torch.inference_mode()
 def measure_planning_rover(bench: Bench, progress: Progress) -> SuiteResult:
-    """`ate` and `rpe` in metres over ways of 8 steps, by evo; `relative`: the ATE over that of standing still.
+    """Measure plans of 8 steps for a rover.
 
-    NWM's budget, on ways that are one action again and again: a rover turns on its way, and never as far in one step as
-    NWM's single turn at the end. The first family's row `straight`, at full capacity, is with that turn.
+    `ate` and `rpe`: errors in metres, see `trajectory_errors`. `error_vs_zero`: ate divided by that of a plan without
+    motion. `measure_planning` describes the rows.
+
+    Plans are sampled as often as in NWM, but they repeat one action, because this rover turns as it drives. NWM's plans
+    drive straight and turn once, at the end, further than this rover can in one step. They are also searched, for the
+    first family at the highest capacity, in the row `FAMILY straight`.
     """
     samples = min(ROVER_SAMPLES, bench.config.plan_samples)
-    search = CemConfig(samples=samples, elites=min(5, samples), iterations=1)
-
-    def straight(robot: ControllerConfig) -> Search:
-        mean_K, spread_K, limit_K = (torch.tensor(x) for x in (robot.mean, robot.spread, robot.limits))
-        return straight_search(mean_K, spread_K, limit_K, plan_steps("rover"))
-
     return measure_planning(
-        bench, progress, "rover", search, rover_errors,
-        lambda robot: known_search("rover", robot), {"straight": straight},
-    )  # fmt: skip
+        bench, progress, "rover", CemConfig(samples=samples, elites=min(5, samples), iterations=1), straight=True
+    )
+
+
+def arm_cem(bench: Bench) -> CemConfig:
+    """Return the paper's settings of the search for an arm, but with the samples and iterations of the bench."""
+    samples = bench.config.plan_samples
+    return CemConfig(samples=samples, elites=min(10, samples), iterations=bench.config.plan_iterations)
 
 
 def measure_planning(
-    bench: Bench, progress: Progress, name: str, cem: CemConfig, measure: Measure,
-    build_search: Callable[[ControllerConfig], Search],
-    other_searches: dict[str, Callable[[ControllerConfig], Search]] | None = None,
-) -> SuiteResult:  # fmt: skip
-    """Plans for every episode at every setting, and what they miss by; the yardsticks' rows first. other_searches: by
-    name, tried with the first family at full capacity alone.
+    bench: Bench, progress: Progress, robot: str, cem: CemConfig, straight: bool = False
+) -> SuiteResult:
+    """Search and score plans for every clip at every setting; each setting is a row of the report.
+
+    Other rows are for comparison. `zero`: plans without motion. `mean`: the mean action of the data in every step.
+    `random`: random plans. `oracle`: plans searched in the simulator, for a few episodes. If the bench has baselines of
+    the robot: `policy`, a goal-conditioned policy, and `labelled`, plans searched in a world model trained with robot
+    actions.
+
+    cem: settings of the search. straight: whether to also search plans that turn only in the last step. Raises
+    ValueError without labelled episodes of the robot.
     """
-    if name not in bench.labelled:
-        raise ValueError(f"this suite plans for {name}; a folder of its labelled episodes is needed.")
-    about = bench.model.robot(name)
-    pieces = bench.labelled[name].windows(plan_steps(name) + 1, bench.config.episodes, bench.config.seed)
-    planner = Planner(name, pieces, build_search(about), cem, bench.config.seed)
-    still_B = measure(torch.zeros_like(pieces.action_BUK), pieces)
-    scores = rows(still_B, still_B, family="zero")
-    scores += rows(measure(planner.by_habit(about), pieces), still_B, family="mean")
-    scores += rows(measure(planner.by_chance(), pieces), still_B, family="random")
-    ends_B2ND = planner.encode(bench.model)
-    searched = [Searched(planner, bench.model, ends_B2ND, setting) for setting in bench.settings(bench.config.ends)]
-    for title, build in (other_searches or {}).items():
-        fullest = Setting(bench.families[0], bench.config.capacities[-1])
-        searched.append(Searched(replace(planner, search=build(about)), bench.model, ends_B2ND, fullest, title))
-    if bench.config.oracle_episodes and pieces.scene_B2 is not None:
-        progress(0.0, "the oracle")
-        few = replace(planner, pieces=pieces.first(bench.config.oracle_episodes))
-        still_of_few_B = measure(torch.zeros_like(few.pieces.action_BUK), few.pieces)
+    if robot not in bench.labelled:
+        given = ", ".join(bench.labelled) or "no robot"
+        raise ValueError(
+            f"suite planning_{robot} needs labelled episodes of {robot}, got episodes of {given}; pass a folder of "
+            f"{robot} episodes with --labels."
+        )
+    config = bench.model.robot(robot)
+    batch = bench.labelled[robot].windows(plan_steps(robot) + 1, bench.config.episodes, bench.config.seed)
+    planner = Planner(robot, batch, robot_search_space(robot, config), cem, bench.config.seed)
+    mean_R = torch.tensor(config.mean)
+    scores = planner.score("zero", torch.zeros_like(batch.action_BUR))
+    scores += planner.score("mean", mean_R.expand_as(batch.action_BUR))
+    scores += planner.score("random", planner.random_plans())
+    states = planner.encode(bench.model)
+    searches = [
+        Search(planner, bench.model, states, setting) for setting in bench.settings(bench.config.key_capacities)
+    ]
+    if straight:
+        limit_R, std_R = torch.tensor(config.limits), torch.tensor(config.std)
+        space = straight_then_turn(mean_R, std_R, limit_R, plan_steps(robot))
+        setting = Setting(bench.families[0], bench.config.capacities[-1])
+        searches.append(Search(replace(planner, space=space), bench.model, states, setting, " straight"))
+    if bench.config.oracle_episodes and batch.scene_B2 is not None:
+        progress(0.0, "oracle, plans in the simulator")
+        few = replace(planner, batch=batch.first(bench.config.oracle_episodes))
         try:
-            scores += rows(measure(few.by_oracle(bench.model, ends_B2ND), few.pieces), still_of_few_B, family="oracle")
-        except SimulatorError as error:  # a yardstick less; the rest is measured all the same
-            log.warning("There is no oracle for %s: %s", name, error)
-    if rival := bench.baselines.get(name):
-        ends_B2ND = planner.encode(rival)
-        scores += rows(measure(planner.by_policy(rival, ends_B2ND), pieces), still_B, family="policy")
-        searched.insert(0, Searched(planner, rival, ends_B2ND, Setting(rival.families[0], None)))
+            scores += few.score("oracle", few.oracle_plans(bench.model, states))
+        except SimulatorError as error:  # the other rows do not need the simulator
+            log.warning("The report has no row `oracle` for the robot %s: %s", robot, error)
+    if baseline := bench.baselines.get(robot):
+        states = planner.encode(baseline)
+        policy_BKR = baseline.policies[robot](states[:, 0], states[:, 1]).cpu()
+        scores += planner.score("policy", policy_BKR)
+        searches.insert(0, Search(planner, baseline, states, Setting(baseline.family_names[0], None)))
     pictures: dict[str, Tensor] = {}
-    for i, one in enumerate(searched):
-
-        def tell(done: float, what: str, i: int = i, one: Searched = one) -> None:
-            progress((i + done) / len(searched), f"{one.title()} at {one.setting.capacity}, {what}")
-
-        plan_BHK, shown = one.planner.through(one.model, one.ends_B2ND, one.setting, tell)
-        if one.setting.capacity in (None, bench.config.capacities[-1]):
-            pictures[f"{one.title()}: start, goal, where the plan leads"] = shown
-        scores += rows(measure(plan_BHK, pieces), still_B, **one.setting.where() | {"family": one.title()})
+    for i, search in enumerate(searches):
+        plan_BKR, picture = search.run(progress, i, len(searches))
+        if search.setting.capacity in (None, bench.config.capacities[-1]):
+            pictures[f"{search.row}: start, goal, and predicted last frame of the plan"] = picture
+        scores += search.planner.score(search.row, plan_BKR, search.setting.capacity)
     return SuiteResult(scores=scores, pictures=pictures)
 
 
 @dataclass(frozen=True)
 class Planner:
-    """Plans from the first to the last frame of every piece of a robot's episodes."""
+    """Searches plans that lead from the first to the last frame of clips of a robot, and scores them.
+
+    batch: the clips, with executed actions and poses. space, cem: search space and settings of the search. seed: the
+    search for clip i is seeded with seed + i.
+    """
 
     robot: str
-    pieces: Labelled
-    search: Search
+    batch: LabelledBatch
+    space: SearchSpace
     cem: CemConfig
     seed: int
 
-    def encode(self, model: LatentActionModel) -> Tensor:
-        """Start and goal of every piece as a model's states, ends_B2ND."""
-        return torch.cat([model.encode(f[:, [0, -1]].to(model.device)) for f in self.pieces.frame_BTCHW.split(16)])
+    def score(self, row: str, plan_BKR: Tensor, capacity: float | None = None) -> list[Score]:
+        """Return the mean of each error of plans, and `error_vs_zero`: the first error divided by that without motion.
 
-    def through(
-        self, model: LatentActionModel, ends_B2ND: Tensor, setting: Setting, progress: Progress
-    ) -> tuple[Tensor, Tensor]:
-        """plan_BHK by searching a world model, and of a few clips start, goal and the plan's end as pictures."""
-        plans, lanes, clips = [], [], len(ends_B2ND)
-        for b, ends_12ND in enumerate(ends_B2ND.split(1)):
-            progress(b / clips, f"episode {b + 1} of {clips}")
-            present = model.begin(ends_12ND[:, :1], robot=self.robot, **setting.arguments())
-            dynamics = WorldModelDynamics(present)
-            plan = self._search(dynamics, ends_12ND[0, 1], b)
-            plans.append(plan.action_HK)
-            if b < PICTURED:
-                end_1ND = dynamics.unroll(plan.action_HK[None])
-                shown_1CHW = model.decode(torch.cat((ends_12ND[:, :1], end_1ND[:, None]), dim=1))[:, 1]
-                lanes.append(torch.cat((self.pieces.frame_BTCHW[b, [0, -1]].to(shown_1CHW), shown_1CHW)))
-        return torch.stack(plans), torch.stack(lanes)
-
-    def by_policy(self, model: LatentActionModel, ends_B2ND: Tensor) -> Tensor:
-        """plan_BHK as a goal-conditioned policy answers."""
-        return model.policies[self.robot](ends_B2ND[:, 0], ends_B2ND[:, 1]).cpu()
-
-    def by_oracle(self, model: LatentActionModel, ends_B2ND: Tensor) -> Tensor:
-        """plan_BHK by searching the simulator, with the model's states only as what tells ends from goals: what is left
-        is due to those, to the search and to the goal. Raises SimulatorError where the episodes' scenes cannot be
-        played again.
+        row: name of the row in the report, stored as the family of the scores. capacity: None for rows without one.
         """
-        world, plans = build_robot(self.robot, frames_per_second=model.frames_per_second), []
+        errors, zero = (plan_errors(self.robot, p, self.batch) for p in (plan_BKR, torch.zeros_like(plan_BKR)))
+        setting, first = Setting(row, capacity), next(iter(errors))
+        scores = [mean_score(name, error_B, setting=setting) for name, error_B in errors.items()]
+        return [*scores, ratio_score("error_vs_zero", errors[first], zero[first], setting=setting)]
+
+    def encode(self, model: LatentActionModel) -> Tensor:
+        """Return a model's states of the first frame (start) and the last frame (goal) of each clip, state_B2ND."""
+        return torch.cat([model.encode(f[:, [0, -1]].to(model.device)) for f in self.batch.frame_BTCHW.split(16)])
+
+    def search(self, dynamics: Dynamics, goal_ND: Tensor, index: int) -> Plan:
+        """Search a plan for the clip with this index to a goal state; `dynamics` must begin at the clip's start."""
+        generator = Generator().manual_seed(self.seed + index)
+        return plan_by_cem(dynamics, GoalStateCost(goal_ND), self.space, self.cem, generator)
+
+    def random_plans(self) -> Tensor:
+        """Return plan_BKR, drawn uniformly within three initial standard deviations of 0 and within the limits."""
+        limit_V = torch.minimum(self.space.high_V, 3 * self.space.std_V)
+        generator = Generator().manual_seed(self.seed)
+        uniform_BV = 2 * torch.rand(len(self.batch.frame_BTCHW), len(limit_V), generator=generator) - 1
+        return self.space.to_plan(limit_V * uniform_BV)
+
+    def oracle_plans(self, model: LatentActionModel, state_B2ND: Tensor) -> Tensor:
+        """Return plans searched in the simulator instead of the world model, plan_BKR.
+
+        The cost is still the distance between states of the model's encoder. Errors of these plans therefore come from
+        the cost, the search and the goal, and not from predictions. state_B2ND: result of `encode`. Raises
+        SimulatorError if the simulator cannot run or does not reproduce the recorded poses.
+        """
+        assert self.batch.scene_B2 is not None
+        plans = []
 
         def encode(frame_SCHW: Tensor) -> Tensor:
-            small_SCHW = enlarge(frame_SCHW, model.frame_size).to(model.device)
-            return torch.cat([model.encode(part[:, None])[:, 0] for part in small_SCHW.split(64)])
+            resized_SCHW = enlarge(frame_SCHW, model.frame_size).to(model.device)
+            return torch.cat([model.encode(part[:, None])[:, 0] for part in resized_SCHW.split(64)])
 
-        for b, (seed, frame) in enumerate(self.pieces.scene_B2.tolist()):
-            dynamics = SimulatorDynamics(world, return_to(world, seed, frame), encode)
-            if not np.allclose(world.pose(), self.pieces.pose_BTK[b, 0], atol=ALIKE):
-                raise SimulatorError(f"scene {seed} is another one here; the simulator that made it is needed.")
-            plans.append(self._search(dynamics, ends_B2ND[b, 1], b).action_HK)
-        world.close()
+        with contextlib.closing(build_robot(self.robot, frames_per_second=model.frames_per_second)) as simulator:
+            for b, (seed, frame) in enumerate(self.batch.scene_B2.tolist()):
+                dynamics = SimulatorDynamics(simulator, seek(simulator, seed, frame), encode)
+                if not np.allclose(simulator.pose(), self.batch.pose_BTR[b, 0], atol=POSE_TOLERANCE):
+                    raise SimulatorError(
+                        f"scene {seed} differs from the recorded one: its pose at frame {frame} is {simulator.pose()}, "
+                        f"recorded as {self.batch.pose_BTR[b, 0].tolist()}; run `lawm record` again."
+                    )
+                plans.append(self.search(dynamics, state_B2ND[b, 1], b).action_KR)
         return torch.stack(plans)
-
-    def _search(self, dynamics: Dynamics, goal_ND: Tensor, b: int) -> Plan:
-        generator = Generator().manual_seed(self.seed + b)
-        return plan_by_cem(dynamics, GoalState(goal_ND), self.search, self.cem, generator)
-
-    def by_habit(self, about: ControllerConfig) -> Tensor:
-        """plan_BHK of the data's mean action again and again."""
-        clips, steps, _ = self.pieces.action_BUK.shape
-        return torch.tensor(about.mean).expand(clips, steps, -1)
-
-    def by_chance(self) -> Tensor:
-        """plan_BHK drawn evenly from where the search looks first."""
-        search, generator = self.search, Generator().manual_seed(self.seed)
-        reach_P = torch.minimum(search.high_P, 3 * search.spread_P)
-        chance_BP = 2 * torch.rand(len(self.pieces.frame_BTCHW), len(reach_P), generator=generator) - 1
-        return search.shape(reach_P * chance_BP)
 
 
 @dataclass(frozen=True)
-class Searched:
-    """A row to come: whose plans through which model at which setting. how: the search, where it is not the suite's."""
+class Search:
+    """The search for the plans of one row of the report, in a model's predictions.
+
+    state_B2ND: the model's states of starts and goals, from `Planner.encode`. suffix: added to the family's name to
+    name the row.
+    """
 
     planner: Planner
     model: LatentActionModel
-    ends_B2ND: Tensor
+    state_B2ND: Tensor
     setting: Setting
-    how: str = ""
+    suffix: str = ""
 
-    def title(self) -> str:
-        """The row's name."""
-        return f"{self.setting.family} {self.how}".strip()
+    @property
+    def row(self) -> str:
+        """Name of the row in the report."""
+        return self.setting.family + self.suffix
+
+    def run(self, progress: Progress, part: int, parts: int) -> tuple[Tensor, Tensor]:
+        """Search a plan for every clip; return plan_BKR and frames of the first few clips, (clips, 3, C, H, W).
+
+        The three frames are the start, the goal, and the predicted last frame of the plan. part, parts: see `track`.
+        """
+        plans, rows, batch = [], [], self.planner.batch
+        prefix = f"{self.setting}{self.suffix}, episode "
+        for b in track(range(len(self.state_B2ND)), progress, part, parts, prefix):
+            start_1TND, goal_ND = self.state_B2ND[b : b + 1, :1], self.state_B2ND[b, 1]
+            bound = self.setting.bind(self.model)
+            dynamics = WorldModelDynamics(bound.start_rollout(start_1TND, robot=self.planner.robot))
+            plan_KR = self.planner.search(dynamics, goal_ND, b).action_KR
+            plans.append(plan_KR)
+            if b < MAX_PICTURES:
+                end_1ND = dynamics.unroll(plan_KR[None])
+                end_1CHW = self.model.decode(torch.cat((start_1TND, end_1ND[:, None]), dim=1))[:, 1]
+                rows.append(torch.cat((batch.frame_BTCHW[b, [0, -1]].to(end_1CHW), end_1CHW)))
+        return torch.stack(plans), torch.stack(rows)
 
 
-def rows(value_B: dict[str, Tensor], still_B: dict[str, Tensor], **where: object) -> list[Score]:
-    """Means, and the first figure over what standing still has of it."""
-    first = next(iter(value_B))
-    out = [mean_score(name, value, **where) for name, value in value_B.items()]
-    return [*out, ratio_score("relative", value_B[first], still_B[first], **where)]
+def plan_errors(robot: str, plan_BKR: Tensor, batch: LabelledBatch) -> Errors:
+    """Return the errors of plans compared with what was executed: `delta_xyz` for an arm, else `ate` and `rpe`.
 
-
-def arm_errors(plan_BHK: Tensor, done: Labelled) -> dict[str, Tensor]:
-    """delta_xyz of each episode, in metres."""
-    missed_BK = (plan_BHK.sum(dim=1) - done.action_BUK.sum(dim=1)).abs()
-    return {"delta_xyz": missed_BK[:, :3].sum(dim=1)}
-
-
-def rover_errors(plan_BHK: Tensor, done: Labelled) -> dict[str, Tensor]:
-    """ATE and RPE of each episode, in metres: poses after the first, in the first one's field axes."""
-    errors = []
-    for plan_HK, pose_TK in zip(plan_BHK.double().numpy(), done.pose_BTK.double().numpy(), strict=True):
-        pose, way = pose_TK[0], []
-        for action_K in plan_HK:
-            pose = moved(pose, action_K)
-            way.append(pose)
-        errors.append(trajectory_errors(np.stack(way), pose_TK[1:]))
+    The first one is the main error. For definitions see `measure_planning_arm` and `trajectory_errors`.
+    """
+    if robot == "arm":
+        missed_BR = (plan_BKR.sum(dim=1) - batch.action_BUR.sum(dim=1)).abs()
+        return {"delta_xyz": missed_BR[:, :3].sum(dim=1)}
+    errors = [
+        trajectory_errors(np.stack(list(accumulate(plan_KR, next_pose, initial=pose_TR[0]))[1:]), pose_TR[1:])
+        for plan_KR, pose_TR in zip(plan_BKR.double().numpy(), batch.pose_BTR.double().numpy(), strict=True)
+    ]
     ate_B, rpe_B = torch.tensor(errors).T
     return {"ate": ate_B, "rpe": rpe_B}

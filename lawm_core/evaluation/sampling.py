@@ -1,68 +1,62 @@
-"""Do sampled actions look like inferred ones? Each family's own sampler, as the paper's, and the learned one.
-
-A classifier is asked to tell them apart on videos that it was not fitted on: 0.5 is perfect sampling, 1.0 is none.
-"""
+"""How similar sampled actions are to inferred ones [LAWM Fig. S1]: the accuracy of a classifier that separates them."""
 
 from __future__ import annotations
 
 import torch
 from torch import Generator, Tensor, nn
 
-from lawm_core.evaluation.bench import Bench, Setting
-from lawm_core.evaluation.scores import Progress, Score, SuiteResult, bootstrap
+from lawm_core.evaluation.bench import Bench
+from lawm_core.evaluation.scores import Progress, Score, SuiteResult, mean_score, track, video_index
 
 
 def measure_sampling(bench: Bench, progress: Progress) -> SuiteResult:
-    """`told_apart_prior`, `told_apart_learned`: accuracy of the classifier for each sampler."""
-    _, state_BTND, names = bench.clips(2, bench.config.latents)
+    """Measure `sampler_accuracy_prior` and `sampler_accuracy_learned`, one for each sampler of a family.
+
+    Each is the accuracy, on held-out videos, of a classifier that distinguishes the sampler's actions from inferred
+    ones. Lower is better: 0.5 is chance, and 1 means that every action is classified correctly.
+    """
+    _, state_BTND, names = bench.clips(2, bench.config.probe_windows)
     scores: list[Score] = []
     points: dict[str, dict[str, Tensor]] = {}
-    settings = list(bench.settings(bench.config.ends))
-    for i, setting in enumerate(settings):
-        progress(i / len(settings), f"{setting.family} at {setting.capacity}")
+    for setting in track(bench.settings(bench.config.key_capacities), progress):
+        bound, sampled = setting.bind(bench.model), {}
         with torch.no_grad():
             inferred_BA = bench.infer(state_BTND, setting)[:, 0]
-            sampled = draw_samples(bench, state_BTND[:, 0], setting)
+            for name in bound.samplers:
+                generator = Generator(state_BTND.device).manual_seed(bench.config.seed)
+                sampled[name] = bound.sample_actions(state_BTND[:, 0], name, generator)
         for name, sampled_BA in sampled.items():
-            right_B = told_apart(inferred_BA, sampled_BA, names)
-            mean, low, high = bootstrap(
-                lambda w_RB, right_B=right_B: (w_RB * right_B).sum(dim=1) / w_RB.sum(dim=1), len(right_B), names
-            )
-            scores.append(Score(name=f"told_apart_{name}", mean=mean, low=low, high=high, **setting.where()))
+            accuracy_B = classifier_accuracy(inferred_BA, sampled_BA, names)
+            scores.append(mean_score(f"sampler_accuracy_{name}", accuracy_B, names, setting))
         if setting.capacity in (bench.config.capacities[0], bench.config.capacities[-1]):
-            points[f"{setting.family} at capacity {setting.capacity:g}"] = {"inferred": inferred_BA, **sampled}
+            points[str(setting)] = {"inferred": inferred_BA, **sampled}
     return SuiteResult(scores=scores, points=points)
 
 
-def draw_samples(bench: Bench, state_BND: Tensor, setting: Setting) -> dict[str, Tensor]:
-    """An action for each state from each sampler there is."""
-    out = {}
-    for sampler in bench.model.samplers(setting.family):
-        generator = Generator(state_BND.device).manual_seed(bench.config.seed)
-        out[sampler] = bench.model.sample_actions(
-            state_BND, sampler=sampler, generator=generator, **setting.arguments()
-        )
-    return out
+def classifier_accuracy(inferred_BA: Tensor, sampled_BA: Tensor, names: tuple[str, ...]) -> Tensor:
+    """Return, for each clip, the fraction of its two actions that a classifier gets right, accuracy_B: 0, 0.5 or 1.
 
-
-def told_apart(real_BA: Tensor, made_BA: Tensor, names: tuple[str, ...]) -> Tensor:
-    """For each clip the share of its two latents that a small network names rightly, fitted on other videos, (B,)."""
-    order = {name: i for i, name in enumerate(dict.fromkeys(names))}
-    half_B = torch.tensor([order[name] % 2 == 0 for name in names])
-    right_B = torch.zeros(len(real_BA))
-    for held in (half_B, ~half_B):
-        x = torch.cat((real_BA[~held], made_BA[~held])).float()
-        y = torch.cat((torch.ones((~held).sum()), torch.zeros((~held).sum()))).to(x.device)
+    The two are the clip's inferred and its sampled action. Each half of the videos is classified by a network that is
+    trained on the other half. names: name of each clip's video.
+    """
+    half_B = video_index(names) % 2 == 0
+    accuracy_B = torch.zeros(len(inferred_BA))
+    for held_out in (half_B, ~half_B):
+        x = torch.cat((inferred_BA[~held_out], sampled_BA[~held_out])).float()
+        count = int((~held_out).sum())
+        y = torch.cat((torch.ones(count), torch.zeros(count))).to(x.device)
         mean, std = x.mean(dim=0), x.std(dim=0).clamp_min(1e-6)
         network = fit_classifier((x - mean) / std, y)
         with torch.no_grad():
-            real, made = (network((a[held].float() - mean) / std)[:, 0] > 0 for a in (real_BA, made_BA))
-        right_B[held] = (real.float() + (~made).float()).cpu() / 2
-    return right_B
+            inferred, sampled = (
+                network((action[held_out].float() - mean) / std)[:, 0] > 0 for action in (inferred_BA, sampled_BA)
+            )
+        accuracy_B[held_out] = (inferred.float() + (~sampled).float()).cpu() / 2
+    return accuracy_B
 
 
 def fit_classifier(x_XA: Tensor, y_X: Tensor, steps: int = 300) -> nn.Module:
-    """Two hidden layers, AdamW, the same each time."""
+    """Train a network with two hidden layers to predict the label y_X, 0 or 1, of each action x_XA; deterministic."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = nn.Sequential(

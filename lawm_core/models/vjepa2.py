@@ -1,9 +1,9 @@
-"""V-JEPA 2 as the encoder [LAWM §3]: Meta's weights by `transformers`' classes, made frame-causal.
+"""V-JEPA 2 as a frame-causal encoder [LAWM §3], with Meta's weights and the classes of `transformers`.
 
-A state is a tubelet. Every frame is shown twice, so that each has a state of its own; what `transformers` runs for
-attention is replaced by ours, in which no token sees a later tubelet. The weights were trained with full attention:
-seeing less is a shift that the paper accepts. States are normalised token by token, as V-JEPA 2-AC does (Assran et al.,
-arXiv 2506.09985).
+V-JEPA 2 computes one state from `tubelet` frames. Each frame is therefore repeated `tubelet` times, so that it has a
+state of its own. The attention of `transformers` is replaced by `frame_causal_attention`, in which no token attends to
+a later frame. The weights were trained with full attention; the paper accepts this difference. States are
+layer-normalised, as in V-JEPA 2-AC (Assran et al., arXiv 2506.09985).
 """
 
 from __future__ import annotations
@@ -17,109 +17,132 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from lawm_core.contracts import CheckpointError
 from lawm_core.hub import first_line
-from lawm_core.models.blocks import frame_causal_attention
+from lawm_core.models.attention import frame_causal_attention
+from lawm_core.models.encoder import check_frames
 from lawm_core.models.geometry import FrameGeometry
+from lawm_core.types import CheckpointError
 
-ATTENTION = "frame_causal"  # the name under which transformers knows our attention
-VITL = "facebook/vjepa2-vitl-fpc64-256"  # on the Hub
-COLOUR_MEAN, COLOUR_SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as it was trained
+ATTENTION = "frame_causal"  # name under which `attend_frame_causally` is registered in transformers
+VITL = "facebook/vjepa2-vitl-fpc64-256"  # repository on the Hub
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # normalisation in pretraining
+SIZES = {  # fields of transformers' VJEPA2Config, and the fields of VJepa2Config that have the same values
+    "patch_size": "patch_size", "crop_size": "frame_size", "tubelet_size": "tubelet", "hidden_size": "width",
+    "num_attention_heads": "heads", "num_hidden_layers": "depth", "mlp_ratio": "mlp_ratio",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class VJepa2Config(FrameGeometry):
-    """ViT-L by default. A cell is a token: inside one, V-JEPA 2's channels have no places."""
+    """Config of V-JEPA 2, by default ViT-L. Tokens have no sub-patches.
+
+    heads, depth, mlp_ratio: sizes of its transformer.
+    tubelet: number of input frames per state, which is also how often each frame is repeated.
+    """
 
     kind: str = "vjepa2"
     frame_size: int = 256
     patch_size: int = 16
     width: int = 1024
-    cells: int = 1
+    subpatches: int = 1
     heads: int = 16
     depth: int = 24
     mlp_ratio: int = 4
-    tubelet: int = 2  # frames a state is made of
+    tubelet: int = 2
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.width % self.heads or self.width // self.heads < 6 or min(self.depth, self.tubelet, self.mlp_ratio) < 1:
+        if self.width % self.heads or self.width // self.heads < 6:
+            raise ValueError(f"width / heads must be an integer of at least 6, got {self.width} / {self.heads}.")
+        if min(self.depth, self.tubelet, self.mlp_ratio) < 1:
             raise ValueError(
-                f"width {self.width}, heads {self.heads}, depth {self.depth}, tubelet {self.tubelet}, mlp_ratio "
-                f"{self.mlp_ratio}: heads must divide width into parts of at least 6, the others be 1 or more."
+                f"depth, tubelet and mlp_ratio must be at least 1, "
+                f"got {self.depth}, {self.tubelet} and {self.mlp_ratio}."
             )
-        if self.cells != 1:
-            raise ValueError(f"cells came as {self.cells}; a token of V-JEPA 2 is one cell.")
+        if self.subpatches != 1:
+            raise ValueError(f"subpatches must be 1 for V-JEPA 2, got {self.subpatches}.")
+
+    def build(self) -> VJepa2Encoder:
+        """Return an encoder with random weights."""
+        return VJepa2Encoder(self)
 
 
 class VJepa2Encoder(nn.Module):
-    """frame_BTCHW in [0, 1] to state_BTND, each of its own frame and earlier ones. Fresh weights are random."""
+    """Encodes frame_BTCHW in [0, 1] as state_BTND. Each state depends on its own frame and earlier ones only."""
+
+    mean_C11: Tensor
+    std_C11: Tensor
 
     def __init__(self, config: VJepa2Config) -> None:
         super().__init__()
         self.config = config
         hub = load_transformers()
-        told = {
-            "patch_size": config.patch_size, "crop_size": config.frame_size, "tubelet_size": config.tubelet,
-            "hidden_size": config.width, "num_attention_heads": config.heads, "num_hidden_layers": config.depth,
-            "mlp_ratio": float(config.mlp_ratio),
-            "pred_hidden_size": 12, "pred_num_attention_heads": 1, "pred_num_hidden_layers": 1,  # made, then left out
-        }  # fmt: skip
-        whole = hub.VJEPA2Model._from_config(hub.VJEPA2Config(**told), attn_implementation=ATTENTION)
+        sizes = {theirs: getattr(config, ours) for theirs, ours in SIZES.items()} | {
+            "mlp_ratio": float(config.mlp_ratio)
+        }
+        # The class of transformers also builds a predictor. The smallest one is built, and not kept.
+        predictor = {"pred_hidden_size": 12, "pred_num_attention_heads": 1, "pred_num_hidden_layers": 1}
+        whole = hub.VJEPA2Model._from_config(hub.VJEPA2Config(**sizes, **predictor), attn_implementation=ATTENTION)
         self.network = whole.encoder
-        for name, value in (("colour_mean_C11", COLOUR_MEAN), ("colour_spread_C11", COLOUR_SPREAD)):
+        for name, value in (("mean_C11", IMAGENET_MEAN), ("std_C11", IMAGENET_STD)):
             self.register_buffer(name, torch.tensor(value)[:, None, None], persistent=False)
 
     def forward(self, frame_BTCHW: Tensor) -> Tensor:
-        """Raises ValueError for frames of another size than the model's."""
-        size = self.config.frame_size
-        if frame_BTCHW.ndim != 5 or tuple(frame_BTCHW.shape[2:]) != (3, size, size):
-            raise ValueError(f"frames came as {tuple(frame_BTCHW.shape)}; needed: (clips, frames, 3, {size}, {size}).")
-        seen_BTCHW = ((frame_BTCHW - self.colour_mean_C11) / self.colour_spread_C11).repeat_interleave(
-            self.config.tubelet, dim=1
-        )
-        token_BXD = self.network(pixel_values_videos=seen_BTCHW).last_hidden_state
+        """Return the states of frames. Raises ValueError if their size is not that of the config."""
+        check_frames(frame_BTCHW, self.config.frame_size)
+        frame_BTCHW = ((frame_BTCHW - self.mean_C11) / self.std_C11).repeat_interleave(self.config.tubelet, dim=1)
+        token_BXD = self.network(pixel_values_videos=frame_BTCHW).last_hidden_state
         token_BXD = F.layer_norm(token_BXD.float(), (self.config.width,))
         return rearrange(token_BXD, "b (t n) d -> b t n d", n=self.config.tokens)
 
     @torch.no_grad()
-    def start_from(self, source: str | Path) -> None:
-        """Takes over the weights of a V-JEPA 2 in transformers' form: a folder, or a repository on the Hub.
+    def load_pretrained(self, source: str | Path) -> None:
+        """Load V-JEPA 2 weights in the format of transformers.
 
-        Raises CheckpointError where there is none, or it is of other sizes.
+        source: a folder or a repository on the Hub. Raises CheckpointError if the weights cannot be loaded, or if their
+        sizes differ from the config.
         """
         hub = load_transformers()
         try:
             given = hub.VJEPA2Model.from_pretrained(source, use_safetensors=True, dtype=torch.float32)
         except (OSError, ValueError, RuntimeError) as error:
             raise CheckpointError(
-                f"V-JEPA 2 could not be loaded from {str(source)!r}; needed: a folder with config.json and "
-                f"model.safetensors, or a repository on the Hub and a network to reach it. It said: {first_line(error)}"
+                f"V-JEPA 2 could not be loaded from {str(source)!r}: {first_line(error)} "
+                "Pass a folder with config.json and model.safetensors, or a repository on the Hub "
+                "(needs a network connection)."
             ) from None
-        told, needed = given.config, self.network.config
-        for name in ("patch_size", "crop_size", "tubelet_size", "hidden_size", "num_hidden_layers", "mlp_ratio",
-                     "num_attention_heads"):  # fmt: skip
-            if getattr(told, name) != getattr(needed, name):
+        for name in SIZES:
+            theirs, needed = getattr(given.config, name), getattr(self.network.config, name)
+            if theirs != needed:
                 raise CheckpointError(
-                    f"{str(source)!r} has {name} {getattr(told, name)}; this model needs {getattr(needed, name)}."
+                    f"{str(source)!r} has {name}={theirs}, but this model needs {name}={needed}. "
+                    f"Pass V-JEPA 2 weights of that size."
                 )
         self.network.load_state_dict(given.encoder.state_dict())
 
 
 def attend_frame_causally(
-    module: nn.Module, q_BMXd: Tensor, k_BMXd: Tensor, v_BMXd: Tensor, _mask: None, scaling: float, **_: Any
+    module: Any, q_BMXd: Tensor, k_BMXd: Tensor, v_BMXd: Tensor, _mask: None, scaling: float, **_: Any
 ) -> tuple[Tensor, None]:
-    """Our attention in the form that transformers calls: mixed_BXMd, and no weights to look at."""
+    """Compute frame-causal attention, with the signature that transformers requires.
+
+    Returns mixed_BXMd, and None in place of the attention weights.
+    """
     frames = q_BMXd.shape[2] // module.grid_size**2
     mixed_BMXd = frame_causal_attention(q_BMXd, k_BMXd, v_BMXd, frames, scale=scaling)
     return mixed_BMXd.transpose(1, 2), None
 
 
 def load_transformers() -> Any:
-    """The package, with our attention known to it; loaded only where a model asks for it, since it is large."""
+    """Import transformers, register frame-causal attention in it, and return the module.
+
+    It is a large package, so it is imported only when needed. Raises CheckpointError if it is not installed.
+    """
     try:
         import transformers
     except ImportError:
-        raise CheckpointError("this model's encoder is V-JEPA 2; it needs: pip install transformers") from None
+        raise CheckpointError(
+            "V-JEPA 2 needs the package transformers, which is not installed: pip install transformers"
+        ) from None
     transformers.AttentionInterface.register(ATTENTION, attend_frame_causally)
     return transformers

@@ -1,0 +1,1 @@
+"""Planning with the cross-entropy method, and the state of a rollout."""

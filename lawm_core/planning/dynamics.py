@@ -1,6 +1,4 @@
-"""Planners' dynamics: a family's world model, of which what is past is computed once and shared by all candidates; for
-an oracle, the simulator itself; and a controller alone, whose answers are the ends.
-"""
+"""Dynamics for planners: rollouts of a world model, runs of the simulator (an oracle), and outputs of a controller."""
 
 from __future__ import annotations
 
@@ -11,62 +9,72 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lawm_core.planning.present import Present
-from lawm_core.worlds.simulator import Simulator
+from lawm_core.planning.rollout_state import RolloutState
+from lawm_core.simulation.simulator import Simulator
 
 
 @dataclass(frozen=True)
 class WorldModelDynamics:
-    """From one clip's present on. memory_bytes: what the candidates of one pass may take, roughly; more of them go in
-    several passes.
+    """Rolls plans out in the world model.
+
+    start: state of one clip, from which every plan begins; its cache of earlier frames is computed only once.
+    memory_bytes: approximate memory for the plans that are rolled out together.
     """
 
-    present: Present
+    start: RolloutState
     memory_bytes: int = 512 * 2**20
 
-    def unroll(self, plan_SHK: Tensor) -> Tensor:
-        """Where plans lead, end_SND."""
-        parts = plan_SHK.split(self.chunk(plan_SHK.shape[1]))
-        return torch.cat([self.present.expand(len(part)).follow(part)[:, -1] for part in parts])
+    def unroll(self, plan_SKR: Tensor) -> Tensor:
+        """Return the predicted final state of each plan, final_SND."""
+        parts = plan_SKR.split(self.chunk_size(plan_SKR.shape[1]))
+        return torch.cat([self.start.repeat(len(part)).predict(part)[:, -1] for part in parts])
 
-    def chunk(self, steps: int) -> int:
-        """How many candidates go through at once: each keeps keys and values for every layer, twice while the past is
-        spread out, a few widths of activations a token, and every state on the way.
+    def chunk_size(self, steps: int) -> int:
+        """Return how many plans of `steps` steps are rolled out together.
+
+        This estimates the memory of one plan: keys and values of all layers (twice, because repeating the cache copies
+        them), activations of about twelve widths per token, and the states of all steps.
         """
-        config = self.present.family.config.world_model
-        tokens, state_width = self.present.state_BND.shape[1:]
-        kept = min(config.window, self.present.past.frames + steps)
-        cached = 2 * 2 * config.depth * kept * tokens * config.block.width
-        passing = tokens * (12 * config.block.width + (4 + steps) * state_width)
-        return max(1, self.memory_bytes // (4 * (cached + passing)))
+        config = self.start.family.config.world_model
+        tokens, state_width = self.start.state_BND.shape[1:]
+        frames = min(config.window, self.start.cache.frames + steps)
+        cached = 2 * 2 * config.depth * frames * tokens * config.block.width
+        activations = tokens * (12 * config.block.width + (4 + steps) * state_width)
+        return max(1, self.memory_bytes // (4 * (cached + activations)))
 
 
 @dataclass(frozen=True)
 class SimulatorDynamics:
-    """The true world from a saved moment on. encode: pictures at the simulator's size to states, frame_SCHW to
-    state_SND.
+    """Executes plans in the simulator.
+
+    saved_state: result of `Simulator.save`, from which every plan begins. encode: maps rendered frames, frame_SCHW, to
+    states, state_SND.
     """
 
-    world: Simulator
-    moment: Any
+    simulator: Simulator
+    saved_state: Any
     encode: Callable[[Tensor], Tensor]
 
-    def unroll(self, plan_SHK: Tensor) -> Tensor:
-        """Where plans really lead, end_SND."""
-        return self.encode(torch.stack([self._do(plan_HK) for plan_HK in plan_SHK]))
+    def unroll(self, plan_SKR: Tensor) -> Tensor:
+        """Return the state of the last rendered frame of each plan, final_SND."""
+        return self.encode(torch.stack([self._execute(plan_KR) for plan_KR in plan_SKR]))
 
-    def _do(self, plan_HK: Tensor) -> Tensor:
-        """The picture after a plan, frame_CHW."""
-        self.world.restore(self.moment)
-        return [self.world.step(action_K) for action_K in plan_HK.cpu().numpy()][-1]
+    def _execute(self, plan_KR: Tensor) -> Tensor:
+        """Execute one plan and return its last frame, frame_CHW."""
+        self.simulator.restore(self.saved_state)
+        return [self.simulator.step(action_R) for action_R in plan_KR.cpu().numpy()][-1]
 
 
 @dataclass(frozen=True)
 class ControllerDynamics:
-    """What a controller makes of known actions in one clip's present: for reading a latent action back."""
+    """Maps plans of one robot action to the latent actions that a controller gives for them.
 
-    present: Present
+    A planner whose goal is a latent action then finds the robot action that comes closest to it. start: state of one
+    clip with a controller, in which the robot actions are taken.
+    """
 
-    def unroll(self, plan_SHK: Tensor) -> Tensor:
-        """The latent actions of plans of one step, end_S1A."""
-        return self.present.expand(len(plan_SHK)).latent(plan_SHK[:, 0])[:, None]
+    start: RolloutState
+
+    def unroll(self, plan_SKR: Tensor) -> Tensor:
+        """Return the latent action of each plan, which must have one step, in place of a final state: (S, 1, A)."""
+        return self.start.repeat(len(plan_SKR)).to_latent(plan_SKR[:, 0])[:, None]

@@ -1,128 +1,171 @@
-"""Training batches: pairs of clips in which the same thing happens to different-looking scenes."""
+"""Training batches: pairs of clips, a source and a target, with the same motion and mostly different appearance."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
-from lawm_core.shares import Share, share
-from lawm_core.worlds.appearance import recolour
-from lawm_core.worlds.mixture import VideoWorld
-from lawm_core.worlds.tracks import TwinConfig
-from lawm_core.worlds.true_motion import Motion, true_motion
-from lawm_core.worlds.twins import TwinWorld
+from lawm_core.batch_slice import WHOLE_BATCH, BatchSlice
+from lawm_core.data.appearance import recolor
+from lawm_core.data.mixture import VideoDataset
+from lawm_core.data.motion_labels import Motion, true_motion
+from lawm_core.data.motion_tracks import SyntheticConfig
+from lawm_core.data.synthetic_pairs import SyntheticScenes
+
+
+class HasMotion:
+    """Base of batches that may have the optical flow of their targets."""
+
+    motion: Motion | None
+
+    @property
+    def known_motion(self) -> Motion:
+        """The optical flow and visibility of the targets. Raises ValueError if the batch has none."""
+        if self.motion is None:
+            raise ValueError(
+                "this loss needs the optical flow of the targets, but the batch has none; set motion_grid of its "
+                "PairBatchConfig above 0."
+            )
+        return self.motion
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """Actions are inferred from the source and must explain the target: source_BTCHW, target_BTCHW in [0, 1]."""
+class PairBatch(HasMotion):
+    """Pairs of clips. Actions are inferred from a source and have to predict its target.
+
+    source_BTCHW, target_BTCHW: frames in [0, 1]. motion: optical flow and visibility of the targets, if the batch has
+    them. batch_slice: the slice of the whole batch that this is.
+    """
 
     source_BTCHW: Tensor
     target_BTCHW: Tensor
-    motion: Motion | None = None  # of the target, where the batch is drawn with it
+    motion: Motion | None = None
+    batch_slice: BatchSlice = WHOLE_BATCH
 
 
 @dataclass(frozen=True, kw_only=True)
-class BatchConfig:
-    """A share of each batch is twins; the rest is real video beside a recoloured copy of itself.
+class PairBatchConfig:
+    """Composition of a batch: synthetic pairs, and real clips paired with a copy that may be recoloured.
 
-    across: share of twins that explain the other one; the rest explain themselves, as real video does. What one twin
-    hides the other may show, so across alone teaches blur, and none of it teaches actions that carry appearance.
-    recoloured: share of sources in other colours than their targets; the rest keeps its own, as when the model is used.
-    motion_grid: places a side of the target's motion; 0 draws none. figure_share: share of twins that show a figure.
-    lanes: parts of a batch that are drawn apart, each with a seed of its own. Ranks and their passes share them out, so
-    a batch is the same however it is cut, as long as the number of shares divides that of the lanes.
+    clips: B, pairs in a batch. frames: T, frames of each clip. synthetic_fraction: fraction of the batch that is
+    synthetic pairs. figure_fraction: fraction of the synthetic pairs that show an articulated figure.
+
+    cross_pair_fraction: fraction of the synthetic pairs in which one scene is predicted with actions inferred from the
+    other. The remaining ones are predicted with their own actions, as real clips are. With cross pairs alone,
+    predictions become blurred, because each scene hides some of what the other shows. Without cross pairs, actions
+    carry appearance. recolor_fraction: fraction of the real clips, and of the synthetic pairs that are not cross pairs,
+    whose source is recoloured.
+
+    motion_grid: resolution at which the optical flow of the targets is computed; 0 for none. num_shards: number of
+    equal parts of a batch, each drawn with its own seed. A batch can be split into n equal slices for every n that
+    divides num_shards.
     """
 
     clips: int = 16
-    lanes: int = 1
+    num_shards: int = 1
     frames: int = 6
-    twin_share: float = 0.5
-    across: float = 1.0
-    recoloured: float = 0.75
+    synthetic_fraction: float = 0.5
+    cross_pair_fraction: float = 1.0
+    recolor_fraction: float = 0.75
     motion_grid: int = 0
-    figure_share: float = 0.0
-    twins: TwinConfig = field(default_factory=TwinConfig)
+    figure_fraction: float = 0.0
+    scenes: SyntheticConfig = field(default_factory=SyntheticConfig)
 
     def __post_init__(self) -> None:
-        if min(self.clips, self.lanes) < 1 or self.clips % self.lanes:
-            raise ValueError(f"{self.clips} clips in {self.lanes} lanes; needed: as many clips in each, 1 or more.")
-
-    def demand_shared(self, shares: int) -> None:
-        """ValueError where the lanes cannot be dealt out in so many shares, of all ranks' passes."""
-        if self.lanes % shares:
+        if min(self.clips, self.num_shards) < 1 or self.clips % self.num_shards:
             raise ValueError(
-                f"a batch of {self.lanes} lanes cannot be dealt out in {shares} shares (ranks times passes); needed: a "
-                "divisor of the lanes."
+                f"clips must be a positive multiple of num_shards, got clips={self.clips} and "
+                f"num_shards={self.num_shards}."
+            )
+
+    def check_divisible(self, slices: int) -> None:
+        """Raise ValueError if a batch cannot be split into this number of equal slices.
+
+        slices: world size times gradient accumulation steps.
+        """
+        if self.num_shards % slices:
+            raise ValueError(
+                f"num_shards={self.num_shards} must be divisible by world_size * grad_accum_steps = {slices}."
             )
 
 
 class PairSource:
-    """Draws a share of batch number `step`: a pure function of (seed, step, share), so that a resumed run sees the same
-    data, and any number of ranks sees it between them.
+    """Draws slices of training batches. A slice depends only on the seed, the step and the slice.
 
-    Either world may be missing (None), and the other then fills the batch.
+    A resumed run therefore gets the same batches as one that was not interrupted, and the batch of a step is the same
+    however many ranks share it.
+
+    clips: the real clips; with None, the whole batch is synthetic pairs.
     """
 
-    def __init__(self, config: BatchConfig, clips: VideoWorld | None, device: torch.device, seed: int) -> None:
-        stills_SCHW = clips.stills(2, 160).to(device) if clips else None
+    def __init__(self, config: PairBatchConfig, clips: VideoDataset | None, device: torch.device, seed: int) -> None:
+        stills_XCHW = clips.stills(2, 160).to(device) if clips else None
         self.config, self.clips, self.device, self.seed = config, clips, device, seed
-        self.twins = TwinWorld(config.twins, stills_SCHW)
-        self.figures = TwinWorld(replace(config.twins, figures=True), stills_SCHW)
+        self.objects = SyntheticScenes(config.scenes, stills_XCHW)
+        self.figures = SyntheticScenes(replace(config.scenes, figures=True), stills_XCHW)
 
-    def draw(self, step: int, part: Share | None = None) -> Pairs:
-        """The pairs of one step, those of this process's share where none is named: one twin explains the other; real
-        video explains itself from other colours.
-        """
-        part = part or share()
-        self.config.demand_shared(part.count)
-        each = self.config.lanes // part.count
-        lanes = [self._draw_lane(step, lane) for lane in range(part.index * each, (part.index + 1) * each)]
-        sources, targets = zip(*((lane.source_BTCHW, lane.target_BTCHW) for lane in lanes), strict=True)
-        motion = Motion.join([lane.motion for lane in lanes]) if self.config.motion_grid else None
-        return Pairs(torch.cat(sources), torch.cat(targets), motion)
-
-    def _draw_lane(self, step: int, lane: int) -> Pairs:
-        config, clips = self.config, self.config.clips // self.config.lanes
-        seed = (self.seed * 1_000_003 + step) * config.lanes + lane
-        generator = torch.Generator(self.device).manual_seed(seed)
-        before, twins = (self._twins(lanes) for lanes in (lane, lane + 1))
-        twins -= before
-        source, target, motions = [], [], []
-        figures = round(twins * config.figure_share)
-        for world, count in ((self.twins, twins - figures), (self.figures, figures)):
-            if not count:
-                continue
-            track = world.draw_track(count, config.frames, generator)
-            shown_BTCHW, outlines = world.show(track, generator)
-            source_BTCHW = self.other_colours(shown_BTCHW, generator)
-            across_B = torch.rand(count, generator=generator, device=self.device) < config.across
-            if across_B.any():  # nothing is rendered that is not used
-                source_BTCHW[across_B] = world.render(track[across_B], generator)
-            source.append(source_BTCHW)
-            target.append(shown_BTCHW)
-            if config.motion_grid:
-                motions.append(true_motion(track, outlines, config.motion_grid))
-        if clips > twins:
-            if config.motion_grid:
-                real, motion = self.clips.draw_with_motion(clips - twins, config.frames, generator, config.motion_grid)
-                motions.append(motion)
-            else:
-                real = self.clips.draw(clips - twins, config.frames, generator)
-            source.append(self.other_colours(real, generator))
-            target.append(real)
-        return Pairs(torch.cat(source), torch.cat(target), Motion.join(motions) if motions else None)
-
-    def _twins(self, lanes: int) -> int:
-        """How many twins the first so many lanes hold; all lanes together, their share of the batch."""
-        share = self.config.clips if self.clips is None else round(self.config.clips * self.config.twin_share)
-        return share * lanes // self.config.lanes
-
-    def other_colours(self, frame_BTCHW: Tensor, generator: torch.Generator) -> Tensor:
-        """The same clips, a share of them recoloured."""
-        changed = torch.rand(len(frame_BTCHW), 1, 1, 1, 1, generator=generator, device=self.device)
-        return torch.where(
-            changed < self.config.recoloured, recolour(frame_BTCHW, generator, strength=0.8), frame_BTCHW
+    def draw(self, step: int, batch_slice: BatchSlice = WHOLE_BATCH) -> PairBatch:
+        """Return a slice of the batch of a step. Raises ValueError if the batch cannot be split that way."""
+        self.config.check_divisible(batch_slice.count)
+        each = self.config.num_shards // batch_slice.count
+        shards = [self._draw_shard(step, batch_slice.index * each + i) for i in range(each)]
+        motion = Motion.join([shard.motion for shard in shards if shard.motion]) if self.config.motion_grid else None
+        return PairBatch(
+            torch.cat([shard.source_BTCHW for shard in shards]),
+            torch.cat([shard.target_BTCHW for shard in shards]),
+            motion,
+            batch_slice,
         )
+
+    def _draw_shard(self, step: int, shard: int) -> PairBatch:
+        config, clips = self.config, self.config.clips // self.config.num_shards
+        seed = (self.seed * 1_000_003 + step) * config.num_shards + shard
+        generator = Generator(self.device).manual_seed(seed)
+        synthetic = self._synthetic_before(shard + 1) - self._synthetic_before(shard)
+        figures = round(synthetic * config.figure_fraction)
+        parts = [
+            self._draw_synthetic(scenes, count, generator)
+            for scenes, count in ((self.objects, synthetic - figures), (self.figures, figures))
+            if count
+        ]
+        if clips > synthetic:
+            parts.append(self._draw_real(clips - synthetic, generator))
+        sources, targets, motions = zip(*parts, strict=True)
+        motion = Motion.join(list(motions)) if config.motion_grid else None
+        return PairBatch(torch.cat(sources), torch.cat(targets), motion)
+
+    def _draw_synthetic(self, scenes: SyntheticScenes, count: int, generator: Generator) -> tuple:
+        """Return sources, targets and motion (None if `motion_grid` is 0) of `count` synthetic pairs."""
+        config = self.config
+        track = scenes.draw_track(count, config.frames, generator)
+        target_BTCHW, outlines = scenes.render_with_outlines(track, generator)
+        source_BTCHW = self._recolor_some(target_BTCHW, generator)
+        cross_B = torch.rand(count, generator=generator, device=self.device) < config.cross_pair_fraction
+        if cross_B.any():  # rendering is slow, so only cross pairs get a second scene
+            source_BTCHW[cross_B] = scenes.render(track[cross_B], generator)
+        motion = true_motion(track, outlines, config.motion_grid) if config.motion_grid else None
+        return source_BTCHW, target_BTCHW, motion
+
+    def _draw_real(self, count: int, generator: Generator) -> tuple:
+        """Return sources, targets and motion (None if `motion_grid` is 0) of `count` real clips."""
+        config, motion = self.config, None
+        assert self.clips is not None, "real clips are drawn only if there are any"
+        if config.motion_grid:
+            clips_BTCHW, motion = self.clips.draw_with_motion(count, config.frames, generator, config.motion_grid)
+        else:
+            clips_BTCHW = self.clips.draw(count, config.frames, generator)
+        return self._recolor_some(clips_BTCHW, generator), clips_BTCHW, motion
+
+    def _synthetic_before(self, shards: int) -> int:
+        """Return the number of synthetic pairs in the first `shards` shards of a batch."""
+        config = self.config
+        total = config.clips if self.clips is None else round(config.clips * config.synthetic_fraction)
+        return total * shards // config.num_shards
+
+    def _recolor_some(self, frame_BTCHW: Tensor, generator: Generator) -> Tensor:
+        """Return the clips, of which each is recoloured with a probability of `recolor_fraction`."""
+        chance = torch.rand(len(frame_BTCHW), 1, 1, 1, 1, generator=generator, device=self.device)
+        recolored_BTCHW = recolor(frame_BTCHW, generator, strength=0.8)
+        return torch.where(chance < self.config.recolor_fraction, recolored_BTCHW, frame_BTCHW)

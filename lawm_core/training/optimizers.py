@@ -1,21 +1,30 @@
-"""Muon for the matrices of transformer blocks, AdamW for everything else, one schedule for both [LAWM §3]."""
+"""Optimizers: Muon for the matrices of transformer blocks, AdamW for all other parameters [LAWM §3].
+
+Both follow the same schedule of the learning rate.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from lawm_core.runtime import cut_like, sum_over_ranks, whole
+from lawm_core.runtime import full_tensor, shard_like, sum_over_ranks
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """Peak learning rates; a linear warm-up over `warm_up` of the steps, then a cosine down to `floor` of the peak."""
+    """Config of the optimizers and of their schedule: linear warm-up, then cosine decay.
+
+    muon_rate, adam_rate: peak learning rates. weight_decay: of Muon's matrices and of other weights with at least two
+    axes. warm_up: fraction of the steps. floor: learning rate at the end, as a fraction of the peak. clip_norm: largest
+    norm of the gradient; a larger gradient is scaled down to it.
+    """
 
     muon_rate: float = 0.02
     adam_rate: float = 1.5e-3
@@ -25,16 +34,17 @@ class OptimizerConfig:
     clip_norm: float = 1.0
 
 
-GAIN_RATE_SHARE = 0.1
+GAIN_LR_SCALE = 0.1  # learning rate of gains of actions relative to other parameters, see `build_optimizers`
 
 
 class Muon(torch.optim.Optimizer):
-    """Steps of even size in every direction of a matrix (Jordan et al. 2024, kellerjordan.github.io/posts/muon), with
-    decoupled decay and Nesterov's momentum; what `torch.optim.Muon` does, to rounding.
+    """Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon) with decoupled weight decay and Nesterov momentum.
+    Equal to `torch.optim.Muon` up to rounding.
 
-    Matrices of equal shape are orthogonalised in one batched product, and in the given precision. Unlike PyTorch's, it
-    is right where FSDP2 shards matrices: a shard's directions are not the matrix's, so the update is gathered,
-    orthogonalised as a whole and sharded again.
+    Matrices of equal shape are orthogonalised in one batched product. Unlike `torch.optim.Muon`, it supports matrices
+    that are sharded by FSDP2: each update is gathered, orthogonalised and sharded again.
+
+    precision: of the orthogonalisation, `bf16` or `float32`. Raises ValueError if a tensor is not a matrix.
     """
 
     def __init__(
@@ -49,11 +59,11 @@ class Muon(torch.optim.Optimizer):
         self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         for matrix in (m for group in self.param_groups for m in group["params"]):
             if matrix.ndim != 2:
-                raise ValueError(f"a tensor of shape {tuple(matrix.shape)} came; Muon is for matrices.")
+                raise ValueError(f"Muon optimizes matrices, got a tensor of shape {tuple(matrix.shape)}.")
 
     @torch.no_grad()
     def step(self) -> None:
-        """One step for every matrix that has a gradient."""
+        """Update every matrix that has a gradient."""
         for group in self.param_groups:
             by_shape: dict[torch.Size, list[Tensor]] = {}
             for matrix in (m for m in group["params"] if m.grad is not None):
@@ -61,28 +71,29 @@ class Muon(torch.optim.Optimizer):
             for matrices in by_shape.values():
                 self._step_together(matrices, **{name: group[name] for name in ("lr", "weight_decay", "momentum")})
 
-    def _step_together(self, matrices: list[Tensor], lr: float, weight_decay: float, momentum: float) -> None:
-        """One step for matrices of equal shape."""
+    def _step_together(self, matrices: list[Any], lr: float, weight_decay: float, momentum: float) -> None:
+        """Update matrices of equal shape."""
         updates = []
         for matrix in matrices:
             if not self.state[matrix]:
                 self.state[matrix]["momentum_buffer"] = torch.zeros_like(matrix)
             average = self.state[matrix]["momentum_buffer"]
             average.lerp_(matrix.grad, 1 - momentum)
-            updates.append(whole(matrix.grad.lerp(average, momentum)).to(self.dtype))
+            updates.append(full_tensor(matrix.grad.lerp(average, momentum)).to(self.dtype))
         rows, columns = matrices[0].shape
         for matrix, update in zip(matrices, orthogonalize(torch.stack(updates)), strict=True):
             matrix.mul_(1 - lr * weight_decay)
-            matrix.add_(cut_like(update, matrix), alpha=-lr * math.sqrt(max(1, rows / columns)))
+            matrix.add_(shard_like(update, matrix), alpha=-lr * math.sqrt(max(1, rows / columns)))
 
 
-def orthogonalize(matrix_XRC: Tensor, rounds: int = 5) -> Tensor:
-    """Return nearly the orthogonal part of each of X matrices: singular values end between about 0.5 and 1.5.
+def orthogonalize(matrices: Tensor, rounds: int = 5) -> Tensor:
+    """Approximate the nearest orthogonal matrix to each of X matrices, (X, rows, columns).
 
-    Newton and Schulz's iteration with Jordan's coefficients, in the matrices' own precision.
+    Singular values of the result are between about 0.5 and 1.5 instead of exactly 1. Computed by Newton-Schulz
+    iteration with Jordan's coefficients, in the dtype of the matrices. rounds: number of iterations.
     """
-    tall = matrix_XRC.shape[1] > matrix_XRC.shape[2]
-    x = matrix_XRC.mT.contiguous() if tall else matrix_XRC
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT.contiguous() if tall else matrices
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
     for _ in range(rounds):
         gram = torch.bmm(x, x.mT)
@@ -93,10 +104,13 @@ def orthogonalize(matrix_XRC: Tensor, rounds: int = 5) -> Tensor:
 def build_optimizers(
     module: nn.Module, config: OptimizerConfig, precision: str = "float32"
 ) -> list[torch.optim.Optimizer]:
-    """Both optimizers, leaving out whichever has nothing to do. precision: of Muon's orthogonalisation.
+    """Return the optimizers of a module: Muon, if it has matrices in transformer blocks, and AdamW.
 
-    Heads, embeddings, norms and convolutions go to AdamW: Muon's even-sized updates suit hidden matrices only. Gains of
-    whole actions learn at a tenth of its rate: they multiply everything an action says, and so would their noise.
+    Heads, embeddings, norms and convolutions are optimized by AdamW, because Muon suits hidden matrices only. The gains
+    of actions along capacity (`gain_KA`) have a tenth of AdamW's learning rate, because noise in a gain changes every
+    action.
+
+    precision: of Muon's orthogonalisation, `bf16` or `float32`.
     """
     trainable = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
     muon = [p for n, p in trainable if p.ndim == 2 and ".blocks." in f".{n}"]
@@ -110,29 +124,33 @@ def build_optimizers(
     if muon:
         optimizers.append(Muon(muon, lr=config.muon_rate, weight_decay=config.weight_decay, precision=precision))
     groups = [{"params": decayed, "weight_decay": config.weight_decay}]
-    groups += [{"params": few, "weight_decay": 0.0} for few in (plain, single)]  # FSDP2 cannot cut single numbers up
-    groups.append({"params": gains, "weight_decay": 0.0, "rate_share": GAIN_RATE_SHARE})
+    # Scalars have a group of their own, because FSDP2 does not shard them.
+    groups += [{"params": few, "weight_decay": 0.0} for few in (plain, single)]
+    groups.append({"params": gains, "weight_decay": 0.0, "lr_scale": GAIN_LR_SCALE})
     optimizers.append(
         torch.optim.AdamW([g for g in groups if g["params"]], lr=config.adam_rate, betas=(0.9, 0.95), fused=True)
     )
     return optimizers
 
 
-def clip_gradients(parameters: Iterable[Tensor], most: float) -> Tensor:
-    """Shortens the whole gradient to at most this length; its length before, over all ranks' pieces."""
-    given = [p for p in parameters if p.grad is not None]
-    cut, plain = ([p for p in given if hasattr(p, "to_local") is side] for side in (True, False))
-    length = get_total_norm([p.grad for p in plain])
-    if cut:
-        pieces = get_total_norm([p.grad.to_local() for p in cut])
-        length = torch.hypot(length, sum_over_ranks(pieces.square()).sqrt())
-    for some in (cut, plain):
-        clip_grads_with_norm_(some, most, length)
-    return length
+def clip_gradients(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
+    """Scale gradients down if their common norm exceeds max_norm. Return the norm before scaling.
+
+    The norm includes the shards of all ranks.
+    """
+    given: list[Any] = [p for p in parameters if p.grad is not None]
+    sharded, plain = ([p for p in given if hasattr(p, "to_local") is side] for side in (True, False))
+    norm = get_total_norm([p.grad for p in plain])
+    if sharded:
+        local = get_total_norm([p.grad.to_local() for p in sharded])
+        norm = torch.hypot(norm, sum_over_ranks(local.square()).sqrt())
+    for some in (sharded, plain):
+        clip_grads_with_norm_(some, max_norm, norm)
+    return norm
 
 
 def learning_rate_scale(step: int, steps: int, config: OptimizerConfig) -> float:
-    """The share of the peak rate at a step."""
+    """Return the learning rate of a step as a fraction of the peak. steps: number of steps of the training."""
     warm = max(1, round(config.warm_up * steps))
     if step < warm:
         return (step + 1) / warm

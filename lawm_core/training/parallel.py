@@ -1,67 +1,75 @@
-"""One objective on many ranks: DDP, with the whole model on each, or FSDP2, where it is held in pieces.
+"""Training of a loss on many ranks, with DDP (each rank has a copy of the model) or FSDP2 (the model is sharded).
 
-Both are PyTorch's own. Ranks average gradients; whatever is a statistic of the batch is already of all ranks' rows
-(`runtime.py`), so a step is the one that a single process would take on the whole batch.
+Ranks average their gradients, and batch statistics are computed over all ranks (`runtime.gather_rows`), so a step is
+the same as in a single process with the whole batch.
 """
 
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lawm_core.models.blocks import Block
-from lawm_core.runtime import many_ranks, ranks, sum_over_ranks
-from lawm_core.training.batches import Pairs
-from lawm_core.training.losses import Objective
+from lawm_core.models.transformer import Block
+from lawm_core.runtime import is_distributed, sum_over_ranks, world_size
+from lawm_core.training.losses import Loss
 
 PARALLEL = ("ddp", "fsdp")
 
 
-class Stage(nn.Module):
-    """What an objective trains, with its losses as the forward pass, which is what DDP and FSDP2 hold on to."""
+class LossModule(nn.Module):
+    """A module whose forward pass computes a loss, so that DDP and FSDP2 can wrap it."""
 
-    def __init__(self, objective: Objective) -> None:
+    def __init__(self, loss: Loss) -> None:
         super().__init__()
-        self.objective = objective  # no module, so what it only looks at is not trained, and not cut up
-        self.trained = objective.trained()
+        self.loss = loss  # not an nn.Module: networks outside `trained` are neither trained nor sharded
+        self.trained = loss.trained()
 
-    def forward(self, pairs: Pairs, progress: float) -> dict[str, Tensor]:
-        """Named losses."""
-        return self.objective.losses(pairs, progress)
-
-
-def average_gradient(parameter: Tensor) -> None:
-    """The mean of all ranks' gradients in place of one's own."""
-    sum_over_ranks(parameter.grad).div_(ranks())
+    def forward(self, batch: Any, progress: float) -> dict[str, Tensor]:
+        """Return the named losses of a batch, see `Loss.losses`."""
+        return self.loss.losses(batch, progress)
 
 
-def waiting(stage: nn.Module, more: bool) -> contextlib.AbstractContextManager:
-    """For a pass that `more` passes follow: ranks average what has gathered after the last. FSDP2's do so after each,
-    where gradients would otherwise be held whole.
+def parallelize(loss: Loss, parallel: str, device: torch.device) -> nn.Module:
+    """Return a module that computes a loss, prepared for training on all ranks.
+
+    parallel: `ddp` or `fsdp`. Raises ValueError for any other name.
     """
-    held = isinstance(stage, nn.parallel.DistributedDataParallel) and more
-    return stage.no_sync() if held else contextlib.nullcontext()
-
-
-def spread(objective: Objective, parallel: str, device: torch.device) -> nn.Module:
-    """A stage on all ranks; alone, the stage itself. parallel: `ddp` or `fsdp`, ValueError for anything else."""
     if parallel not in PARALLEL:
-        raise ValueError(f"parallel came as {parallel!r}; needed: one of {', '.join(PARALLEL)}.")
-    stage = Stage(objective)
-    if not many_ranks():
-        return stage
+        raise ValueError(f"parallel must be one of {', '.join(PARALLEL)}, got {parallel!r}.")
+    module = LossModule(loss)
+    if not is_distributed():
+        return module
     if parallel == "ddp":
-        # A stage may leave weights alone, a sampler's for one.
-        return nn.parallel.DistributedDataParallel(stage, find_unused_parameters=True)
+        # Some weights of a trained module get no gradient from its loss, for example those of a family's sampler.
+        return nn.parallel.DistributedDataParallel(module, find_unused_parameters=True)
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
-    mesh = init_device_mesh(device.type, (ranks(),))
-    single = {p for p in stage.parameters() if p.ndim == 0}  # cannot be cut up: every rank has them whole
-    for number in single:
-        number.register_post_accumulate_grad_hook(average_gradient)
-    for block in (part for part in stage.trained.modules() if isinstance(part, Block)):
+    mesh = init_device_mesh(device.type, (world_size(),))
+    scalars = {p for p in module.parameters() if p.ndim == 0}  # FSDP2 cannot shard these, so every rank holds them
+    for scalar in scalars:
+        scalar.register_post_accumulate_grad_hook(average_gradient)
+    for block in (part for part in module.trained.modules() if isinstance(part, Block)):
         fully_shard(block, mesh=mesh)
-    return fully_shard(stage, mesh=mesh, ignored_params=single)
+    return fully_shard(module, mesh=mesh, ignored_params=scalars)  # pyright: ignore[reportReturnType]
+
+
+def average_gradient(parameter: Tensor) -> None:
+    """Replace the gradient of a parameter by its mean over all ranks, in place."""
+    assert parameter.grad is not None
+    sum_over_ranks(parameter.grad).div_(world_size())
+
+
+def gradient_sync(module: Any, last: bool) -> contextlib.AbstractContextManager:
+    """Context manager for the forward and backward pass of a micro-batch.
+
+    With DDP, gradients are averaged over ranks only after the last micro-batch of a step, which saves communication.
+    With FSDP2 they are averaged after each, because each rank would otherwise hold the gradients of the whole model.
+
+    last: whether this is the last micro-batch of the step.
+    """
+    skip = isinstance(module, nn.parallel.DistributedDataParallel) and not last
+    return module.no_sync() if skip else contextlib.nullcontext()

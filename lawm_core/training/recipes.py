@@ -1,12 +1,14 @@
-"""Recipes: functions that return everything a stage needs. A run is a recipe's name and a stage's name."""
+"""Training recipes: functions that return the config of a model and of its training stages."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from lawm_core.data.motion_tracks import SyntheticConfig
 from lawm_core.model import REFERENCES, LatentActionModel, ModelConfig
-from lawm_core.models.blocks import BlockConfig
+from lawm_core.models.action_sampler import SamplerConfig
+from lawm_core.models.attention import BlockConfig
 from lawm_core.models.bottlenecks import (
     BottleneckConfig,
     DeterministicConfig,
@@ -16,341 +18,363 @@ from lawm_core.models.bottlenecks import (
     UnconstrainedConfig,
 )
 from lawm_core.models.decoder import DecoderConfig
-from lawm_core.models.encoder import EncoderConfig
+from lawm_core.models.encoder import ConvEncoderConfig
 from lawm_core.models.family import FamilyConfig
 from lawm_core.models.flow_reader import FlowReaderConfig
-from lawm_core.models.flow_world_model import FlowWorldModelConfig
-from lawm_core.models.inverse_dynamics import FlowInverseDynamicsConfig, InverseDynamicsConfig
-from lawm_core.models.motion import MotionConfig
-from lawm_core.models.picture_decoder import PictureDecoderConfig
-from lawm_core.models.sampler import SamplerConfig
+from lawm_core.models.inverse_dynamics import InverseDynamicsConfig
 from lawm_core.models.vjepa2 import VITL, VJepa2Config
 from lawm_core.models.world_model import WorldModelConfig
-from lawm_core.training.batches import BatchConfig
-from lawm_core.training.flow_losses import (
-    FlowActionConfig,
-    FlowActionObjective,
-    FlowReaderObjective,
-    ReferencePictureConfig,
-    ReferencePictureObjective,
+from lawm_core.registry import import_object
+from lawm_core.training.batches import PairBatchConfig
+from lawm_core.training.decoder_loss import DecoderLoss, DecoderLossConfig
+from lawm_core.training.encoder_losses import (
+    MaskedLoss,
+    MaskedLossConfig,
+    ReconstructionLoss,
+    ReconstructionLossConfig,
 )
-from lawm_core.training.losses import (
-    LatentActionConfig,
-    LatentActionObjective,
-    Objective,
-    PictureConfig,
-    PictureObjective,
-    ReconstructionConfig,
-    ReconstructionObjective,
-)
-from lawm_core.training.masked import MaskedConfig, MaskedObjective
+from lawm_core.training.flow_reader_loss import FlowReaderLoss
+from lawm_core.training.latent_action_loss import LatentActionLoss, LatentActionLossConfig
+from lawm_core.training.losses import Loss
 from lawm_core.training.optimizers import OptimizerConfig
-from lawm_core.training.sampler import SamplerObjective, SamplerObjectiveConfig
+from lawm_core.training.sampler_loss import SamplerLoss
 from lawm_core.training.trainer import TrainerConfig
-from lawm_core.worlds.tracks import TwinConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class StageRecipe:
-    """One stage: what it sees, how long and how fast, and how its objective is built on a model.
+class StageConfig:
+    """Config of a training stage.
 
-    start: done to the model before the first step of a run that is not resumed. feature_batches: for stages on a frozen
-    encoder, how many batches are computed once, kept beside the run and repeated; 0 draws every batch anew.
+    batch, trainer: configs of its batches and of its trainer. loss: builds its loss for a model. start: called with the
+    model before the training, for example to copy weights; None for nothing. If a run is resumed, its checkpoint is
+    loaded after that.
+
+    feature_batches: how many batches of features are computed, cached and then repeated, for stages that use the
+    encoder and flow reader only frozen (see `FeatureSource`). With 0, every step draws a new batch.
     """
 
-    batch: BatchConfig
+    batch: PairBatchConfig
     trainer: TrainerConfig
-    objective: Callable[[LatentActionModel], Objective]
+    loss: Callable[[LatentActionModel], Loss]
     start: Callable[[LatentActionModel], None] | None = None
     feature_batches: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """A model and its stages in order.
+class TrainingRecipe:
+    """Config of a model and of its training stages, in the order in which they are trained.
 
-    backbone: whose weights a fresh model's encoder takes over, a folder or a repository on the Hub; without one it
-    learns its own.
+    pretrained_encoder: folder or Hub repository with the encoder's weights; empty if the recipe trains the encoder.
     """
 
     model: ModelConfig
-    stages: dict[str, StageRecipe] = field(default_factory=dict)
-    backbone: str = ""
+    stages: dict[str, StageConfig] = field(default_factory=dict)
+    pretrained_encoder: str = ""
 
 
-LIMITS: dict[str, BottleneckConfig] = {
-    "noisy": NoisyConfig(),
-    "sparse": SparseConfig(),
-    "discrete": DiscreteConfig(),
-    "deterministic": DeterministicConfig(),
-    "unconstrained": UnconstrainedConfig(),
+# Two coefficients, horizontal and vertical, for each of 16 x 16 cosines. They keep at least three quarters of the
+# motion that is lost with 8 x 8 (see the model card). Most of the coefficients are small, so the bottlenecks below
+# count noise in them as more costly than by default, or add less of it.
+ACTION_WIDTH = 2 * 16**2
+BOTTLENECKS: dict[str, BottleneckConfig] = {
+    "noisy": NoisyConfig(action_width=ACTION_WIDTH, beta_low_capacity=0.5, noise_cost=5e-2),
+    "sparse": SparseConfig(action_width=ACTION_WIDTH, noise=0.02, noise_cost=0.1),
+    "discrete": DiscreteConfig(action_width=ACTION_WIDTH),
+    "deterministic": DeterministicConfig(action_width=ACTION_WIDTH),
+    "unconstrained": UnconstrainedConfig(action_width=ACTION_WIDTH),
 }
-
-# 16 x 16 cosines of a flow keep at least three quarters of what 8 x 8 lose (see the card). Most of them are small, so
-# they bear less noise.
-FLOW_WIDTH = 2 * 16**2
-FLOW_LIMITS: dict[str, BottleneckConfig] = {
-    "noisy": NoisyConfig(action_width=FLOW_WIDTH, beta_low_capacity=0.5, worth=5e-2),
-    "sparse": SparseConfig(action_width=FLOW_WIDTH, noise=0.02, worth=0.1),
-    "discrete": DiscreteConfig(action_width=FLOW_WIDTH),
-    "deterministic": DeterministicConfig(action_width=FLOW_WIDTH),
-    "unconstrained": UnconstrainedConfig(action_width=FLOW_WIDTH),
-}
-FEATURE_BATCHES = 600  # that families and samplers are trained on again and again
+FAMILIES = tuple(name for name in BOTTLENECKS if name not in REFERENCES)
 
 
-def families(parts: FamilyConfig) -> dict[str, FamilyConfig]:
-    """Every family and both reference lines at the same sizes."""
+def build_families(names: tuple[str, ...], sizes: FamilyConfig) -> dict[str, FamilyConfig]:
+    """Return a config for each family in `names`, all with the given sizes. Reference lines have no sampler."""
     return {
-        name: replace(parts, bottleneck=limit, sampler=None if name in REFERENCES else SamplerConfig())
-        for name, limit in LIMITS.items()
+        name: replace(sizes, bottleneck=BOTTLENECKS[name], sampler=None if name in REFERENCES else sizes.sampler)
+        for name in names
     }
 
 
-def follow_first(name: str) -> Callable[[LatentActionModel], None]:
-    """A family starts from what the first one has learned of motion; limits are learned quickly, motion is not."""
-    return lambda model: model.member(name).start_from(model.member(None))
-
-
-def family_stages(
-    batch: BatchConfig,
+def latent_action_stages(
+    names: tuple[str, ...],
+    batch: PairBatchConfig,
     first: TrainerConfig,
-    rest: TrainerConfig,
-    sampler: TrainerConfig,
-    start_over: bool = False,
-) -> tuple[dict[str, StageRecipe], dict[str, StageRecipe]]:
-    """lam-NAME for every family, the first from nothing, the rest from the first unless they start over; sampler-NAME
-    for those with one.
+    others: TrainerConfig,
+    feature_batches: int,
+    from_scratch: bool = False,
+) -> dict[str, StageConfig]:
+    """Return a stage lam-NAME for each family in `names`.
+
+    first, others: trainer configs of the first family and of the other ones. The other families start from the first
+    one's weights, or untrained if `from_scratch` is True. feature_batches: see `StageConfig`.
     """
-    lam, samplers = {}, {}
-    for i, name in enumerate(LIMITS):
-        lam[f"lam-{name}"] = StageRecipe(
+
+    def stage(index: int, name: str) -> StageConfig:
+        return StageConfig(
             batch=batch,
-            trainer=rest if i else first,
-            objective=lambda model, name=name: LatentActionObjective(
-                model, LatentActionConfig(family=name, cycle=0.3, lean=0.5)
+            trainer=others if index else first,
+            loss=lambda model: LatentActionLoss(model, LatentActionLossConfig(family=name)),
+            start=None if from_scratch or not index else lambda model: model.at(name).family.start_from(
+                model.at(names[0]).family
             ),
-            start=follow_first(name) if i and not start_over else None,
-        )
-        if name not in REFERENCES:
-            samplers[f"sampler-{name}"] = StageRecipe(
-                batch=batch,
-                trainer=sampler,
-                objective=lambda model, name=name: SamplerObjective(model, SamplerObjectiveConfig(family=name)),
-            )
-    return lam, samplers
+            feature_batches=feature_batches,
+        )  # fmt: skip
+
+    return {f"lam-{name}": stage(index, name) for index, name in enumerate(names)}
 
 
-def nano() -> Recipe:
-    """64 px, 64 tokens a frame, about 6.5 M weights a family: trains on two cores."""
-    plain = OptimizerConfig(adam_rate=2e-3, weight_decay=0.01)
-    lam, samplers = family_stages(
-        batch=BatchConfig(clips=16, lanes=4, frames=6, across=0.35, twins=TwinConfig(object_share=0.9)),
-        first=TrainerConfig(steps=2600, optimizer=OptimizerConfig(muon_rate=0.012, adam_rate=8e-4)),
-        rest=TrainerConfig(steps=1200, optimizer=OptimizerConfig(muon_rate=0.008, adam_rate=6e-4)),
-        sampler=TrainerConfig(steps=1500, optimizer=OptimizerConfig(adam_rate=1e-3, weight_decay=0.01)),
-    )
-    return Recipe(
-        model=ModelConfig(name="nano", families=families(FamilyConfig())),
+def sampler_stages(
+    names: tuple[str, ...], batch: PairBatchConfig, trainer: TrainerConfig, feature_batches: int
+) -> dict[str, StageConfig]:
+    """Return a stage sampler-NAME for each family in `names` that has a sampler.
+
+    batch, trainer, feature_batches: the same for all stages, see `StageConfig`.
+    """
+
+    def stage(name: str) -> StageConfig:
+        loss = lambda model: SamplerLoss(model, name)
+        return StageConfig(batch=batch, trainer=trainer, loss=loss, feature_batches=feature_batches)
+
+    return {f"sampler-{name}": stage(name) for name in names if name not in REFERENCES}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """Numbers in which recipes that train their own encoder differ.
+
+    encoder, flow, first_family, other_families, decoder, sampler: training steps of these stages. clips, frames: size
+    of a batch of families and samplers; the batches of other stages are derived from it. feature_batches: see
+    `StageConfig`.
+    """
+
+    encoder: int
+    flow: int
+    first_family: int
+    other_families: int
+    decoder: int
+    sampler: int
+    clips: int
+    frames: int = 6
+    feature_batches: int = 0
+
+
+def standard_recipe(model: ModelConfig, schedule: Schedule) -> TrainingRecipe:
+    """Return the recipe of a model that trains its own encoder.
+
+    Its stages are the encoder, the flow reader, each family, the decoder, and each sampler.
+    """
+    adamw = OptimizerConfig(adam_rate=2e-3, weight_decay=0.01)
+    scenes = SyntheticConfig(frame_size=model.encoder.frame_size, object_share=0.9, pan=0.08, move=0.08)
+    names, clips, grid = tuple(model.families), schedule.clips, model.encoder.map_size
+    pairs = PairBatchConfig(
+        clips=clips, num_shards=4, frames=schedule.frames, cross_pair_fraction=0.35, scenes=scenes,
+        motion_grid=grid // 2, figure_fraction=0.3,
+    )  # fmt: skip
+    rate = lambda muon, adam: OptimizerConfig(muon_rate=muon, adam_rate=adam)
+    return TrainingRecipe(
+        model=model,
         stages={
-            "encoder": StageRecipe(
-                batch=BatchConfig(clips=16, lanes=4, frames=2, twin_share=0.3),
-                trainer=TrainerConfig(steps=900, optimizer=plain),
-                objective=lambda model: ReconstructionObjective(model, ReconstructionConfig()),
-            ),
-            **lam,
-            "decoder": StageRecipe(
-                batch=BatchConfig(clips=6, lanes=2, frames=8, twin_share=0.4),
-                trainer=TrainerConfig(steps=1400, optimizer=plain),
-                objective=lambda model: PictureObjective(model, PictureConfig()),
-            ),
-            **samplers,
-        },
-    )
-
-
-def nano256(names: tuple[str, ...] = ("noisy", "sparse", "discrete")) -> Recipe:
-    """Sees 128 px as 64 tokens a frame, draws 256 px: trains on two cores. names: of the bottlenecks."""
-    plain = OptimizerConfig(adam_rate=2e-3, weight_decay=0.01)
-    scenes = TwinConfig(frame_size=128, object_share=0.9, pan=0.08, move=0.08)
-    pairs = BatchConfig(clips=12, lanes=4, frames=6, across=0.35, twins=scenes, motion_grid=32, figure_share=0.3)
-    parts = FamilyConfig(
-        inverse_dynamics=FlowInverseDynamicsConfig(depth=1, readout=8), world_model=FlowWorldModelConfig(place_width=8)
-    )
-    first = TrainerConfig(steps=1600, optimizer=OptimizerConfig(muon_rate=0.012, adam_rate=8e-4))
-    rest = TrainerConfig(steps=600, optimizer=OptimizerConfig(muon_rate=0.008, adam_rate=6e-4))
-    limits, sampler = {name: FLOW_LIMITS[name] for name in names}, SamplerConfig(width=192, depth=2)
-    lam = {
-        f"lam-{name}": StageRecipe(
-            batch=pairs,
-            trainer=rest if i else first,
-            objective=lambda model, name=name: FlowActionObjective(model, FlowActionConfig(family=name)),
-            start=follow_first(name) if i else None,
-            feature_batches=FEATURE_BATCHES,
-        )
-        for i, name in enumerate(limits)
-    }
-    samplers = {
-        f"sampler-{name}": StageRecipe(
-            batch=pairs,
-            feature_batches=FEATURE_BATCHES,
-            trainer=TrainerConfig(steps=800, optimizer=OptimizerConfig(adam_rate=1e-3, weight_decay=0.01)),
-            objective=lambda model, name=name: SamplerObjective(model, SamplerObjectiveConfig(family=name)),
-        )
-        for name in limits
-        if name not in REFERENCES
-    }
-    return Recipe(
-        model=ModelConfig(
-            name="nano256",
-            encoder=EncoderConfig(frame_size=128, patch_size=16, width=256, cells=8),
-            flow=FlowReaderConfig(),
-            decoder=PictureDecoderConfig(),
-            families={
-                name: replace(parts, bottleneck=limit, sampler=None if name in REFERENCES else sampler)
-                for name, limit in limits.items()
-            },
-        ),
-        stages={
-            "encoder": StageRecipe(
-                batch=BatchConfig(clips=8, lanes=4, frames=2, twin_share=0.25, twins=scenes),
-                trainer=TrainerConfig(steps=600, optimizer=plain),
-                objective=lambda model: ReconstructionObjective(
-                    model, ReconstructionConfig(probe=DecoderConfig(depth=1, channels=32, conv_depth=1))
+            "encoder": StageConfig(
+                batch=PairBatchConfig(
+                    clips=max(8, clips // 2 // 4 * 4), num_shards=4, frames=2, synthetic_fraction=0.25, scenes=scenes
                 ),
+                trainer=TrainerConfig(steps=schedule.encoder, optimizer=adamw),
+                loss=lambda model: ReconstructionLoss(model, ReconstructionLossConfig()),
             ),
-            "flow": StageRecipe(
-                batch=BatchConfig(
-                    clips=16, lanes=4, frames=4, twin_share=0.5, across=0.0, twins=scenes, motion_grid=64,
-                    figure_share=0.25,
+            "flow": StageConfig(
+                batch=replace(
+                    pairs, clips=16, frames=4, cross_pair_fraction=0.0, motion_grid=grid, figure_fraction=0.25
                 ),
-                trainer=TrainerConfig(steps=1500, optimizer=plain),
-                objective=FlowReaderObjective,
+                trainer=TrainerConfig(steps=schedule.flow, optimizer=adamw),
+                loss=FlowReaderLoss,
             ),
-            **lam,
-            "decoder": StageRecipe(
-                batch=BatchConfig(
-                    clips=4, lanes=2, frames=8, twin_share=0.25, motion_grid=64, figure_share=0.5,
-                    twins=replace(scenes, frame_size=256),
+            **latent_action_stages(
+                names,
+                pairs,
+                TrainerConfig(steps=schedule.first_family, optimizer=rate(0.012, 8e-4)),
+                TrainerConfig(steps=schedule.other_families, optimizer=rate(0.008, 6e-4)),
+                schedule.feature_batches,
+            ),
+            "decoder": StageConfig(
+                batch=PairBatchConfig(
+                    clips=max(4, clips // 4), num_shards=2, frames=8, synthetic_fraction=0.25, motion_grid=grid,
+                    figure_fraction=0.5, scenes=replace(scenes, frame_size=model.picture_size),
                 ),
-                trainer=TrainerConfig(steps=1000, optimizer=plain),
-                objective=lambda model: ReferencePictureObjective(model, ReferencePictureConfig()),
+                trainer=TrainerConfig(steps=schedule.decoder, optimizer=adamw),
+                loss=lambda model: DecoderLoss(model, DecoderLossConfig()),
             ),
-            **samplers,
+            **sampler_stages(
+                names,
+                pairs,
+                TrainerConfig(
+                    steps=schedule.sampler, optimizer=OptimizerConfig(adam_rate=1e-3, weight_decay=0.01)
+                ),
+                schedule.feature_batches,
+            ),
         },
     )  # fmt: skip
 
 
-def nano256_references() -> Recipe:
-    """The reference lines of nano256, noisy first, from which they start: for measuring, not for shipping."""
+def nano256(names: tuple[str, ...] = FAMILIES) -> TrainingRecipe:
+    """Return the recipe of the shipped model. It encodes 128 px as 64 tokens per frame, decodes 256 px, and trains on
+    two CPU cores.
+    """
+    sizes = FamilyConfig(
+        inverse_dynamics=InverseDynamicsConfig(depth=1, readout=8),
+        world_model=WorldModelConfig(place_width=8),
+        sampler=SamplerConfig(width=192, depth=2),
+    )
+    model = ModelConfig(
+        name="nano256",
+        encoder=ConvEncoderConfig(frame_size=128, patch_size=16, width=256, subpatches=8),
+        families=build_families(names, sizes),
+    )
+    schedule = Schedule(
+        encoder=600, flow=1500, first_family=1600, other_families=600, decoder=1000, sampler=800, clips=12,
+        feature_batches=600,
+    )  # fmt: skip
+    return standard_recipe(model, schedule)
+
+
+def nano256_references() -> TrainingRecipe:
+    """Return the recipe of nano256 with the noisy family and both reference lines, for evaluation."""
     return nano256(("noisy", *REFERENCES))
 
 
-def lite() -> Recipe:
-    """128 px, 256 tokens a frame, about 25 M weights a family: for one GPU."""
+def nano256_masked() -> TrainingRecipe:
+    """Return the recipe of nano256 with an encoder that is trained by masked latent prediction alone.
+
+    It serves to compare losses of the encoder.
+    """
+    return with_encoder_loss(nano256(), lambda model: MaskedLoss(model, MaskedLossConfig()))
+
+
+def nano256_mixed() -> TrainingRecipe:
+    """Return the recipe of nano256 with an encoder that is trained by masked latent prediction and reconstruction.
+
+    It serves to compare losses of the encoder.
+    """
+    return with_encoder_loss(nano256(), lambda model: MaskedLoss(model, MaskedLossConfig(reconstruction=3.0)))
+
+
+def with_encoder_loss(recipe: TrainingRecipe, loss: Callable[[LatentActionModel], Loss]) -> TrainingRecipe:
+    """Return a copy of a recipe with another loss in its encoder stage."""
+    return replace(recipe, stages=recipe.stages | {"encoder": replace(recipe.stages["encoder"], loss=loss)})
+
+
+def nano() -> TrainingRecipe:
+    """Return the recipe of a small model for experiments. It encodes 64 px as 64 tokens per frame, decodes 128 px, and
+    trains on two CPU cores.
+    """
+    sizes = FamilyConfig(
+        inverse_dynamics=InverseDynamicsConfig(depth=1, readout=8),
+        world_model=WorldModelConfig(place_width=8),
+        sampler=SamplerConfig(width=192, depth=2),
+    )
+    model = ModelConfig(name="nano", decoder=DecoderConfig(picture_size=128), families=build_families(FAMILIES, sizes))
+    schedule = Schedule(
+        encoder=600, flow=1000, first_family=1600, other_families=600, decoder=1000, sampler=800, clips=16,
+        feature_batches=600,
+    )  # fmt: skip
+    return standard_recipe(model, schedule)
+
+
+def lite() -> TrainingRecipe:
+    """Return the recipe of a model for one GPU. It encodes 128 px as 256 tokens per frame and decodes 256 px."""
     block = BlockConfig(width=320, heads=8)
-    plain, still = OptimizerConfig(adam_rate=1e-3, weight_decay=0.01), TwinConfig(frame_size=128)
-    parts = FamilyConfig(
-        inverse_dynamics=InverseDynamicsConfig(block=block, depth=4, motion=MotionConfig(channels=48, radius=4)),
+    sizes = FamilyConfig(
+        inverse_dynamics=InverseDynamicsConfig(block=block, depth=4),
         world_model=WorldModelConfig(block=block, motion_depth=3, correction_depth=4),
+        sampler=SamplerConfig(),
     )
-    lam, samplers = family_stages(
-        batch=BatchConfig(clips=64, lanes=8, frames=8, across=0.35, twins=replace(still, object_share=0.9)),
-        first=TrainerConfig(steps=12000, optimizer=OptimizerConfig(muon_rate=0.012, adam_rate=8e-4)),
-        rest=TrainerConfig(steps=5000, optimizer=OptimizerConfig(muon_rate=0.008, adam_rate=6e-4)),
-        sampler=TrainerConfig(steps=6000, optimizer=plain),
+    model = ModelConfig(
+        name="lite",
+        encoder=ConvEncoderConfig(frame_size=128, channels=64, depth=3),
+        flow=FlowReaderConfig(channels=48, coarse_channels=64),
+        decoder=DecoderConfig(block=BlockConfig(width=256, heads=8), depth=3, channels=96, conv_depth=4),
+        families=build_families(tuple(BOTTLENECKS), sizes),
     )
-    return Recipe(
-        model=ModelConfig(
-            name="lite",
-            encoder=EncoderConfig(frame_size=128, channels=64, depth=3),
-            decoder=DecoderConfig(block=BlockConfig(width=256, heads=8), depth=3, channels=96, conv_depth=4),
-            families=families(parts),
-        ),
-        stages={
-            "encoder": StageRecipe(
-                batch=BatchConfig(clips=64, lanes=8, frames=2, twin_share=0.3, twins=still),
-                trainer=TrainerConfig(steps=4000, optimizer=plain),
-                objective=lambda model: ReconstructionObjective(model, ReconstructionConfig()),
-            ),
-            **lam,
-            "decoder": StageRecipe(
-                batch=BatchConfig(clips=32, lanes=8, frames=8, twin_share=0.4, twins=still),
-                trainer=TrainerConfig(steps=4000, optimizer=plain),
-                objective=lambda model: PictureObjective(model, PictureConfig()),
-            ),
-            **samplers,
-        },
+    schedule = Schedule(
+        encoder=4000,
+        flow=6000,
+        first_family=12_000,
+        other_families=5000,
+        decoder=4000,
+        sampler=6000,
+        clips=64,
+        frames=8,
     )
+    return standard_recipe(model, schedule)
 
 
-def large() -> Recipe:
-    """V-JEPA 2-L at 256 px, 16 frames at 4 a second, a ViT-L world model and decoder: the paper's own scale and
-    schedules [LAWM §3], for many GPUs. Real video explains itself, as in the paper: no twins, no other colours.
+def large() -> TrainingRecipe:
+    """Return a recipe at the scale and with the schedules of the paper [LAWM §3], for many GPUs.
+
+    It uses V-JEPA 2-L at 256 px, 16 frames at 4 per second, and a world model and a decoder of the size of ViT-L. As in
+    the paper, real clips are predicted with their own actions and are not recoloured. Only the flow reader is also
+    trained on synthetic pairs.
     """
     block = BlockConfig(width=1024, heads=16)
-    parts = FamilyConfig(
-        inverse_dynamics=InverseDynamicsConfig(block=block, depth=8, motion=MotionConfig(channels=128)),
-        world_model=WorldModelConfig(block=block, motion_depth=12, correction_depth=12, window=16),
+    # A token of V-JEPA 2 is one sub-patch, so flow has the resolution of tokens.
+    sizes = FamilyConfig(
+        inverse_dynamics=InverseDynamicsConfig(block=block, depth=8, flow_patches=1),
+        world_model=WorldModelConfig(block=block, motion_depth=12, correction_depth=12, window=16, flow_patches=1),
+        sampler=SamplerConfig(),
     )
-    alone = BatchConfig(
-        clips=512, lanes=64, frames=16, twin_share=0.0, recoloured=0.0, twins=TwinConfig(frame_size=256)
+    names, scenes = tuple(BOTTLENECKS), SyntheticConfig(frame_size=256)
+    real = PairBatchConfig(
+        clips=512, num_shards=64, frames=16, synthetic_fraction=0.0, recolor_fraction=0.0, scenes=scenes, motion_grid=32
     )
-    rates = OptimizerConfig(muon_rate=0.02, adam_rate=6.25e-4, weight_decay=0.04, warm_up=0.1)
-    plain = OptimizerConfig(adam_rate=1e-3, weight_decay=0.01)
-    lam, samplers = family_stages(
-        batch=replace(alone, clips=1024),
-        first=TrainerConfig(steps=30_000, optimizer=rates, save_every=500),
-        rest=TrainerConfig(steps=30_000, optimizer=rates, save_every=500),
-        sampler=TrainerConfig(steps=10_000, optimizer=plain, save_every=500),
-        start_over=True,
-    )
-    pictures = OptimizerConfig(muon_rate=0.02, adam_rate=3e-4, weight_decay=0.01, warm_up=12 / 90)
-    return Recipe(
+    paper = OptimizerConfig(muon_rate=0.02, adam_rate=6.25e-4, weight_decay=0.04, warm_up=0.1)
+    adamw = OptimizerConfig(adam_rate=1e-3, weight_decay=0.01)
+    trainer = lambda steps, optimizer: TrainerConfig(steps=steps, optimizer=optimizer, save_every=500)
+    return TrainingRecipe(
         model=ModelConfig(
             name="large",
             frames_per_second=4.0,
             encoder=VJepa2Config(),
+            flow=FlowReaderConfig(channels=256, coarse_channels=128),
             decoder=DecoderConfig(block=block, depth=24, channels=256, conv_depth=2, window=16),
-            families=families(parts),
+            families=build_families(names, sizes),
         ),
         stages={
-            **lam,
-            "decoder": StageRecipe(
-                batch=alone,
-                trainer=TrainerConfig(steps=90_000, optimizer=pictures, save_every=500),
-                objective=lambda model: PictureObjective(model, PictureConfig()),
+            "flow": StageConfig(
+                batch=replace(real, frames=4, synthetic_fraction=0.5, cross_pair_fraction=0.0),
+                trainer=trainer(10_000, adamw),
+                loss=FlowReaderLoss,
             ),
-            **samplers,
+            **latent_action_stages(
+                names, replace(real, clips=1024), trainer(30_000, paper), trainer(30_000, paper), 0, from_scratch=True
+            ),
+            "decoder": StageConfig(
+                batch=real,
+                trainer=trainer(
+                    90_000, OptimizerConfig(muon_rate=0.02, adam_rate=3e-4, weight_decay=0.01, warm_up=12 / 90)
+                ),
+                loss=lambda model: DecoderLoss(model, DecoderLossConfig()),
+            ),
+            **sampler_stages(names, replace(real, clips=1024), trainer(10_000, adamw), 0),
         },
-        backbone=VITL,
+        pretrained_encoder=VITL,
     )
 
 
-def nano_masked() -> Recipe:
-    """nano with an encoder of masked latent prediction alone, to compare objectives."""
-    return with_encoder(nano(), lambda model: MaskedObjective(model, MaskedConfig()))
+def find_recipe(name: str) -> TrainingRecipe:
+    """Return the recipe with this name, or the one at the import path `package.module:function`.
+
+    Raises ValueError if there is none.
+    """
+    if name in RECIPES:
+        return RECIPES[name]()
+    if ":" not in name:
+        raise ValueError(f"recipe must be one of {', '.join(RECIPES)} or package.module:function, got {name!r}.")
+    function = import_object(name)
+    recipe = function() if callable(function) else function
+    if not isinstance(recipe, TrainingRecipe):
+        raise ValueError(f"{name} must return a TrainingRecipe, got {type(recipe).__name__}.")
+    return recipe
 
 
-def nano_mixed() -> Recipe:
-    """nano with an encoder of masked latent prediction and reconstruction, to compare objectives."""
-    return with_encoder(nano(), lambda model: MaskedObjective(model, MaskedConfig(reconstruction=3.0)))
-
-
-def with_encoder(recipe: Recipe, objective: Callable[[LatentActionModel], Objective]) -> Recipe:
-    """The recipe with another objective for its encoder."""
-    stage = replace(recipe.stages["encoder"], objective=objective)
-    return replace(recipe, stages=recipe.stages | {"encoder": stage})
-
-
-def find_recipe(name: str) -> Recipe:
-    """The recipe of this name; ValueError that names those there are."""
-    if name not in RECIPES:
-        raise ValueError(f"recipe {name!r} is not one of: {', '.join(RECIPES)}.")
-    return RECIPES[name]()
-
-
-RECIPES: dict[str, Callable[[], Recipe]] = {
-    "nano": nano, "nano256": nano256, "nano256_references": nano256_references, "lite": lite, "large": large,
-    "nano_masked": nano_masked, "nano_mixed": nano_mixed,
+RECIPES: dict[str, Callable[[], TrainingRecipe]] = {
+    "nano256": nano256, "nano": nano, "lite": lite, "large": large, "nano256_references": nano256_references,
+    "nano256_masked": nano256_masked, "nano256_mixed": nano256_mixed,
 }  # fmt: skip

@@ -1,0 +1,1 @@
+"""Reading and writing of clips and pictures, decoded in a sandbox."""

@@ -1,82 +1,67 @@
-"""Video files and pictures to frames in numpy: probe, decode a window of time, decode a picture.
+"""Decode video files and still pictures to NumPy frames.
 
-PyAV reads everything by time stamp: it seeks to a key frame before the window and decodes forward. `sandbox.py` runs
-these functions in a child; trusted files are decoded in-process.
+`probe` returns the properties of a video, `decode` decodes a window of time, and `decode_picture` a still picture. PyAV
+reads by time stamp: it seeks to a key frame before the window and decodes forward. `sandbox.py` calls these functions
+in a child process; trusted files are decoded in the process of the caller.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import dropwhile
+from typing import Any
 
 import numpy as np
 
-from lawm_core.video.containers import (
-    Scaler,
-    check_header,
-    damage_refused,
-    decoded_frames,
-    open_container,
-    orientation_of,
-    read_header,
-    reason,
-    scan_time,
-    seek,
-    square_width,
-    time_may_restart,
-    timed_frames,
-    video_stream,
-)
-from lawm_core.video.decord_reader import decode_decord, is_proven
-from lawm_core.video.info import (
-    Decoded,
+from lawm_core.video import containers
+from lawm_core.video.decode_types import (
+    DecodedFrames,
     DecodeLimits,
+    DecodeRequest,
     Orientation,
     RefusedError,
     VideoInfo,
-    Want,
-    shrunk,
+    decode_size,
 )
-from lawm_core.video.timeline import stamp_tolerance
+from lawm_core.video.decord_reader import decode_decord, is_verified
+from lawm_core.video.timeline import timestamp_tolerance
 
-NEEDING_THE_FIRST = ("pal8",)  # pixel formats
-PICTURES = ("PNG", "JPEG", "WEBP", "BMP")
-SEEK_SECONDS = 2.0  # nearer to the start, decoding from the first frame is as fast as a seek, and always exact
-# How far before a wanted moment a seek aims, one after the other: files point at key frames by the order of decoding,
-# and key frames of open groups of pictures come with frames that cannot be decoded from there.
-LEADS = (0.0, 1.0, 5.0, 30.0)
-SKIPPING = ("h264", "hevc", "mpeg2video", "mpeg4")  # decoders that can leave out frames one by one
-SKIP_ABOVE = 1.5  # times the wanted rate: files with more frames than that hold frames that need not be decoded
+UNSEEKABLE_PIXEL_FORMATS = ("pal8",)  # the palette is stored with the first frame only
+PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+MIN_SEEK_SECONDS = 2.0  # before this time, decoding from the first frame is as fast as a seek, and always exact
+# Seconds before the window to which each attempt seeks. The first attempts can land too late, because files index key
+# frames in decoding order, and because the first frames after the key frame of an open group of pictures refer to
+# frames before it.
+SEEK_LEADS = (0.0, 1.0, 5.0, 30.0)
+SKIPPING_CODECS = ("h264", "hevc", "mpeg2video", "mpeg4")  # decoders that can skip single frames
+MIN_SKIP_RATIO = 1.5  # frames are skipped if the file's rate is at least this multiple of the requested rate
 
 
 def probe(path: str, limits: DecodeLimits) -> VideoInfo:
-    """Read a header and one frame. Raises RefusedError when there is no usable picture within the limits."""
-    import av
+    """Return the properties of a video, from its header and first frame.
 
-    try:
-        with open_container(path) as container:
-            stream = video_stream(container)
-            info = read_header(container, stream)
-            check_header(replace(info, seconds=0.0), limits)
-            frame = next(decoded_frames(container, stream), None)
+    Raises RefusedError if they exceed the limits or if no frame can be decoded.
+    """
+    with containers.refuse_errors("is not a readable video ({}); use mp4, mov, mkv, webm, avi or gif."):
+        with containers.open_container(path) as container:
+            stream = containers.video_stream(container)
+            info = containers.read_header(container, stream)
+            limits.check_video(replace(info, seconds=0.0))
+            frame = next(containers.decoded_frames(container, stream), None)
             aspect, stream_start = stream.sample_aspect_ratio, stream.start_time
-            restarts = time_may_restart(container)
+            restarts = containers.allows_discontinuity(container)
         if restarts:
-            info = scan_time(path, info)
-        check_header(info, limits)
-    except av.FFmpegError as error:
-        raise RefusedError(
-            f"is not a readable video ({reason(error)}); use mp4, mov, mkv, webm, avi or gif."
-        ) from error
+            info = containers.scan_time(path, info)
+        limits.check_video(info)
     if frame is None:
-        raise RefusedError("has no frame that can be decoded; the file is damaged or cut off.")
-    orientation = orientation_of(frame)
-    sides = square_width(info.width, info.height, aspect), info.height
-    width, height = sides[::-1] if orientation.transposed else sides
+        raise RefusedError("has no frame that can be decoded; the file is damaged or truncated.")
+    orientation = containers.orientation_of(frame)
+    size = containers.square_pixel_width(info.width, aspect), info.height
+    width, height = size[::-1] if orientation.transposed else size
     first = frame.time if frame.time is not None else float((stream_start or 0) * info.tick_seconds)
-    seekable = info.continuous and frame.format.name not in NEEDING_THE_FIRST
-    info = replace(info, first_seconds=first, seekable=seekable)
-    return replace(info, orientation=orientation, width=width, height=height)
+    seekable = info.continuous and frame.format.name not in UNSEEKABLE_PIXEL_FORMATS
+    return replace(info, first_seconds=first, seekable=seekable, orientation=orientation, width=width, height=height)
 
 
 def decode(
@@ -89,154 +74,138 @@ def decode(
     start_seconds: float,
     info: VideoInfo | None = None,
     reader: str = "pyav",
-) -> Decoded:
-    """Up to `num_frames` frames by time stamp, shrunk until the short side is about twice `size`.
+) -> DecodedFrames:
+    """Decode up to `num_frames` frames by time stamp, with a short side of at most about 2 * `size` pixels.
 
-    info: the file's, where it is known already. reader: `pyav`, or `decord` for files of kinds in which it was proven
-    right; others are read by PyAV all the same. Raises RefusedError.
+    info: result of `probe` for this file, if it has been called before. reader: `pyav` or `decord`; with `decord`,
+    files of kinds that decord is not verified to read correctly are still read by PyAV. Raises RefusedError.
     """
-    want = ask(info or probe(path, limits), limits, frames_per_second, size, num_frames, start_seconds)
-    with damage_refused():
-        if reader == "decord" and is_proven(path, want) and (decoded := decode_decord(path, want)) is not None:
+    request = DecodeRequest(info or probe(path, limits), limits, frames_per_second, size, num_frames, start_seconds)
+    with containers.refuse_errors():
+        if reader == "decord" and is_verified(path, request) and (decoded := decode_decord(path, request)) is not None:
             return decoded
-        with open_container(path) as container:
-            decoded = read_after_seek(container, want)
+        with containers.open_container(path) as container:
+            decoded = read_after_seek(container, request)
         if decoded is None:
-            with open_container(path) as container:
-                decoded = read_window(container, want)
+            with containers.open_container(path) as container:
+                decoded = read_window(container, request)
     if decoded is None:
-        raise RefusedError("has no frame that can be decoded; the file is damaged or cut off.")
+        raise RefusedError("has no frame that can be decoded; the file is damaged or truncated.")
     return decoded
 
 
-def ask(
-    info: VideoInfo, limits: DecodeLimits, frames_per_second: float, size: int, num_frames: int, start_seconds: float
-) -> Want:
-    """A request for frames whose short side will be `size`."""
-    width, height = shrunk(info.width, info.height, size)
-    most = limits.max_reply_bytes // (3 * width * height)
-    return Want(info, width, height, frames_per_second, num_frames, start_seconds, most)
-
-
-def read_after_seek(container, want: Want) -> Decoded | None:
-    """Frames from the last key frame before the window on; None where none of the seeks lands on one."""
-    if want.start_seconds <= SEEK_SECONDS or not want.info.seekable:
+def read_after_seek(container, request: DecodeRequest) -> DecodedFrames | None:
+    """Decode the window from a key frame before it. Returns None if seeking fails or always lands too late."""
+    if request.start_seconds <= MIN_SEEK_SECONDS or not request.info.seekable:
         return None
-    stream = video_stream(container)
-    for lead in LEADS:
-        start = want.start_seconds - lead
-        if start <= SEEK_SECONDS or not seek(container, stream, start + want.info.first_seconds):
+    stream = containers.video_stream(container)
+    for lead in SEEK_LEADS:
+        start = request.start_seconds - lead
+        if start <= MIN_SEEK_SECONDS or not containers.seek(container, stream, start + request.info.first_seconds):
             return None
-        if (decoded := read_window(container, want, sought=True)) is not None:
+        if (decoded := read_window(container, request, after_seek=True)) is not None:
             return decoded
     return None
 
 
-def read_window(container, want: Want, sought: bool = False) -> Decoded | None:
-    """One pass from where the container is; None when nothing came, or when a seek landed behind the wanted start."""
-    stream = video_stream(container)
-    timed = timed_frames(container, stream, want.info, needed_packets(stream, want))
-    return collect(from_key_frame(timed) if sought else timed, want, sought)
+def read_window(container, request: DecodeRequest, after_seek: bool = False) -> DecodedFrames | None:
+    """Decode the window from the current position of the container.
+
+    Returns None if there is no frame, or if a seek has landed after the start of the window.
+    """
+    stream = containers.video_stream(container)
+    timed = containers.timed_frames(container, stream, request.info, packet_filter(stream, request))
+    if after_seek:  # frames before the first key frame refer to frames that were not decoded
+        timed = dropwhile(lambda item: not item[2].key_frame, timed)
+    return select_frames(timed, request, after_seek)
 
 
-def needed_packets(stream, want: Want):
-    """A function that tells of a packet whether its frame may be on screen at a wanted moment; None where most are."""
-    rate = want.info.frames_per_second
-    few = rate < SKIP_ABOVE * want.frames_per_second
-    if few or stream.codec_context.name not in SKIPPING or not want.info.continuous:
+def packet_filter(stream, request: DecodeRequest) -> Callable | None:
+    """Return a function that says whether a packet's frame may be needed, or None if every frame has to be decoded."""
+    info, rate = request.info, request.frames_per_second
+    dense = info.frames_per_second < MIN_SKIP_RATIO * rate
+    if dense or stream.codec_context.name not in SKIPPING_CODECS or not info.continuous:
         return None
-    tick, usual, tolerance = float(stream.time_base), 1 / rate, stamp_tolerance(want.info)
+    tick, tolerance = float(stream.time_base), timestamp_tolerance(info)
 
-    def needed(packet) -> bool:
-        """Whether a wanted moment lies between a packet's time stamp and the next one; unclear ones count."""
+    def is_needed(packet) -> bool:
+        """Return whether a requested time may lie between a packet's time stamp and the next one."""
         if packet.pts is None or not packet.duration:
             return True
-        # Twice as long as it says, because some containers guess.
-        begins = packet.pts * tick - want.info.first_seconds - tolerance
-        ends = begins + 2 * max(packet.duration * tick, usual) + 2 * tolerance
-        number = max(0, int(np.ceil((begins - want.start_seconds) * want.frames_per_second)))
-        return want.moment(number) < ends
+        # Twice the declared duration, because some containers guess it.
+        start = packet.pts * tick - info.first_seconds - tolerance
+        end = start + 2 * max(packet.duration * tick, info.frame_seconds) + 2 * tolerance
+        return request.time_of(max(0, int(np.ceil((start - request.start_seconds) * rate)))) < end
 
-    return needed
-
-
-def from_key_frame(timed: Iterator) -> Iterator:
-    """Frames from the first key frame on: what comes before it after a seek refers to frames that were not decoded."""
-    begun = False
-    for appears, ends, frame in timed:
-        begun = begun or frame.key_frame
-        if begun:
-            yield appears, ends, frame
+    return is_needed
 
 
-def collect(timed: Iterator[tuple[float, float, object]], want: Want, sought: bool) -> Decoded | None:
-    """Walk (appears, ends, frame) in order and keep the frame on screen at each wanted moment."""
-    tolerance = stamp_tolerance(want.info)
-    scaler = Scaler(*want.stored_size)
-    kept, shown, picture, seen, end_seconds = [], None, None, 0, 0.0
+def select_frames(
+    timed: Iterator[tuple[float, float, Any]], request: DecodeRequest, after_seek: bool
+) -> DecodedFrames | None:
+    """Return the frame on screen at each requested time, from (start, end, frame) in display order.
 
-    def keep_until(moment: float) -> None:
-        """Keep the frame on screen for every wanted moment before this one, in seconds; may raise RefusedError."""
-        nonlocal picture
-        while len(kept) < want.num_frames and want.moment(len(kept)) < moment:
-            if picture is None:
-                picture = scaler.scale(shown)
-            want.check_count(len(kept) + 1)
-            kept.append(picture)
+    Returns None if there is no frame, or if the first frame after a seek is later than the first requested time. Raises
+    RefusedError.
+    """
+    tolerance = timestamp_tolerance(request.info)
+    scaler = containers.Scaler(*request.stored_size)
+    kept, shown, scaled, count, end_seconds = [], None, None, 0, 0.0
 
-    for appears, ends, frame in timed:
-        if shown is None and sought and appears > want.start_seconds + tolerance:
+    def keep_until(seconds: float) -> None:
+        """Keep the frame on screen for every requested time before this one."""
+        nonlocal scaled
+        while len(kept) < request.num_frames and request.time_of(len(kept)) < seconds:
+            if scaled is None:
+                scaled = scaler.scale(shown)
+            request.check_count(len(kept) + 1)
+            kept.append(scaled)
+
+    for start, end, frame in timed:
+        if shown is None and after_seek and start > request.start_seconds + tolerance:
             return None
         if shown is not None:
-            keep_until(appears - tolerance)
-        if len(kept) == want.num_frames:
+            keep_until(start - tolerance)
+        if len(kept) == request.num_frames:
             break
-        shown, picture, end_seconds, seen = frame, None, ends, seen + 1
+        shown, scaled, end_seconds, count = frame, None, end, count + 1
     if shown is None:
         return None
-    if len(kept) < want.num_frames:  # the end was reached
-        if seen == 1 and not sought:
-            raise RefusedError("has 1 frame; a latent action needs at least 2.")
-        want.check_start(end_seconds, tolerance)
+    if len(kept) < request.num_frames:  # end of the file
+        request.check_start(end_seconds, tolerance)
         keep_until(end_seconds - tolerance)
-    return Decoded(
+        if count == 1 and not after_seek:
+            del kept[1:]  # a file of a single frame shows no motion, whatever duration it declares
+    return DecodedFrames(
         frame_THWC=np.stack(kept),
-        orientation=want.info.orientation,
-        file_seconds=max(want.info.seconds, end_seconds),
+        orientation=request.info.orientation,
+        file_seconds=max(request.info.seconds, end_seconds),
     )
 
 
-def decode_picture(path: str, limits: DecodeLimits, *, size: int) -> Decoded:
-    """A still picture as one frame, upright, shrunk until the short side is about twice `size`. Raises RefusedError."""
+def decode_picture(path: str, limits: DecodeLimits, *, size: int) -> DecodedFrames:
+    """Decode a still picture to one upright frame with a short side of at most about 2 * `size` pixels.
+
+    Raises RefusedError.
+    """
     from PIL import Image, ImageOps
 
-    Image.MAX_IMAGE_PIXELS = None  # the limits below say what is wrong
+    Image.MAX_IMAGE_PIXELS = None  # the limits below give a better message
     try:
-        with Image.open(path, formats=PICTURES) as picture:
-            width, height = picture.size
-            sides = f"is {width} x {height} pixels"
-            if min(width, height) < limits.min_side:
-                raise RefusedError(f"{sides}; each side needs at least {limits.min_side}.")
-            if max(width, height) > limits.max_picture_side or width * height > limits.max_picture_pixels:
-                raise RefusedError(
-                    f"{sides}; at most {limits.max_picture_side} a side and {limits.max_picture_pixels} in all can be "
-                    "read."
-                )
-            near = shrunk(width, height, size)
-            picture.draft("RGB", near)  # a JPEG is scaled while it is decoded
-            upright = ImageOps.exif_transpose(eight_bits(picture))
-    except RefusedError:
+        with Image.open(path, formats=PICTURE_FORMATS) as picture:
+            limits.check_size(*picture.size, picture=True)
+            picture.draft("RGB", decode_size(*picture.size, size))  # a JPEG is scaled while it is decoded
+            upright = ImageOps.exif_transpose(to_rgb(picture))
+    except (RefusedError, MemoryError):
         raise
-    except MemoryError:
-        raise
-    except Exception as error:  # Pillow's decoders raise whatever a damaged file leads them to
+    except Exception as error:  # Pillow raises many types of errors for damaged files
         raise RefusedError(f"is not a readable picture ({type(error).__name__}); use png, jpg, webp or bmp.") from error
-    frame_HWC = np.asarray(upright.resize(shrunk(*upright.size, size), Image.Resampling.BOX, reducing_gap=2.0))
-    return Decoded(frame_THWC=frame_HWC[None], orientation=Orientation(), file_seconds=0.0)
+    frame_HWC = np.asarray(upright.resize(decode_size(*upright.size, size), Image.Resampling.BOX, reducing_gap=2.0))
+    return DecodedFrames(frame_THWC=frame_HWC[None], orientation=Orientation(), file_seconds=0.0)
 
 
-def eight_bits(picture):
-    """A Pillow picture in RGB; brightness of 16 bits is scaled, not cut off, and transparency is left out."""
+def to_rgb(picture):
+    """Convert a Pillow picture to 8-bit RGB: 16-bit brightness is scaled, not clipped, and transparency is dropped."""
     from PIL import Image
 
     if picture.mode.startswith("I"):

@@ -1,7 +1,4 @@
-"""Frames to a model's size: turn, crop, resize; and which frames of a file to look at.
-
-Time needs no torch, so it lives in `timeline.py`, which a child process imports; it is offered here for all others.
-"""
+"""Spatial transforms from decoded frames to a model's frames: turn upright, crop, resize."""
 
 from __future__ import annotations
 
@@ -9,25 +6,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lawm_core.video.info import Orientation
-from lawm_core.video.timeline import frames_on_screen, sample_times
-
-__all__ = ["centre_crop", "frames_on_screen", "make_upright", "resize", "sample_times", "square", "whole"]
+from lawm_core.video.decode_types import Orientation
 
 UPRIGHT = Orientation()
-CHUNK_FRAMES = 64  # resized at a time, so that a long clip never exists at full size in float32
+CHUNK_FRAMES = 64  # frames that are resized at once, so that a long clip is never in memory at full size in float32
 
 
 def make_upright(frame_TCHW: Tensor, orientation: Orientation) -> Tensor:
-    """Turn and mirror stored frames as their file asks, (..., H, W) of any dtype."""
+    """Turn and mirror stored frames upright, as their file declares. Frames are (..., H, W) of any dtype."""
     if orientation.transposed:
         frame_TCHW = frame_TCHW.transpose(-2, -1)
-    flipped = [side for side, flip in ((-1, orientation.left_right), (-2, orientation.up_down)) if flip]
+    flipped = [dim for dim, flip in ((-1, orientation.left_right), (-2, orientation.up_down)) if flip]
     return frame_TCHW.flip(flipped) if flipped else frame_TCHW
 
 
 def centre_crop(frame_TCHW: Tensor) -> Tensor:
-    """The largest centred square, a view; any dtype. An odd remainder leaves one more pixel right and below."""
+    """Return the largest centred square as a view. An odd remainder leaves one more pixel to the right and below."""
     height, width = frame_TCHW.shape[-2:]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -35,7 +29,9 @@ def centre_crop(frame_TCHW: Tensor) -> Tensor:
 
 
 def resize(frame_TCHW: Tensor, size: int | tuple[int, int]) -> Tensor:
-    """Bicubic, antialiased, float in [0, 1] in and out. size: height and width in pixels, one number for a square."""
+    """Resize float frames in [0, 1], bicubic with antialiasing. size: height and width in pixels, or the side of a
+    square.
+    """
     height, width = (size, size) if isinstance(size, int) else size
     if frame_TCHW.shape[-2:] == (height, width):
         return frame_TCHW
@@ -45,20 +41,33 @@ def resize(frame_TCHW: Tensor, size: int | tuple[int, int]) -> Tensor:
     return resized.clamp_(0, 1)  # bicubic overshoots at edges
 
 
-def square(byte_THWC: Tensor, size: int, orientation: Orientation = UPRIGHT) -> Tensor:
-    """Decoded uint8 frames to a model's: (T, C, size, size) float32 in [0, 1], turned, centre-cropped, resized."""
+def resize_bilinear(frame_XCHW: Tensor, size: int) -> Tensor:
+    """Resize frames to size x size pixels, bilinear with antialiasing."""
+    if frame_XCHW.shape[-2:] == (size, size):
+        return frame_XCHW
+    return functional.interpolate(frame_XCHW, (size, size), mode="bilinear", antialias=True, align_corners=False)
+
+
+def to_square(byte_THWC: Tensor, size: int, orientation: Orientation = UPRIGHT) -> Tensor:
+    """Turn decoded uint8 frames upright, crop and resize them: frame_TCHW float32 in [0, 1], size x size pixels."""
     byte_TCHW = centre_crop(make_upright(byte_THWC.permute(0, 3, 1, 2), orientation))
     frame_TCHW = torch.empty(byte_TCHW.shape[0], byte_TCHW.shape[1], size, size)
     for start in range(0, len(byte_TCHW), CHUNK_FRAMES):
-        part = slice(start, start + CHUNK_FRAMES)
-        frame_TCHW[part] = resize(byte_TCHW[part].float().div_(255), size)
+        chunk = slice(start, start + CHUNK_FRAMES)
+        frame_TCHW[chunk] = resize(byte_TCHW[chunk].float().div_(255), size)
     return frame_TCHW
 
 
-def whole(byte_THWC: Tensor, short_side: int, orientation: Orientation = UPRIGHT) -> Tensor:
-    """Decoded uint8 frames at full width: (T, C, H, W) uint8, turned and resized to this short side."""
+def to_short_side(byte_THWC: Tensor, short_side: int, orientation: Orientation = UPRIGHT) -> Tensor:
+    """Turn decoded uint8 frames upright and resize them without cropping: byte_TCHW uint8.
+
+    short_side: smaller of the height and width of the result, in pixels.
+    """
     byte_TCHW = make_upright(byte_THWC.permute(0, 3, 1, 2), orientation)
     scale = short_side / min(byte_TCHW.shape[-2:])
-    size = tuple(max(short_side, round(side * scale)) for side in byte_TCHW.shape[-2:])
-    parts = [resize(part.float().div(255), size).mul(255).round().byte() for part in byte_TCHW.split(CHUNK_FRAMES)]
-    return torch.cat(parts)
+    height, width = (max(short_side, round(side * scale)) for side in byte_TCHW.shape[-2:])
+    chunks = [
+        resize(chunk.float().div(255), (height, width)).mul(255).round().byte()
+        for chunk in byte_TCHW.split(CHUNK_FRAMES)
+    ]
+    return torch.cat(chunks)

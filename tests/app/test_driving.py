@@ -1,4 +1,4 @@
-"""Laws of driving: a drive is a value, undo goes all the way back, the simulator keeps step, limits hold."""
+"""Driving: a drive is immutable, undo leads back to the start, the simulator keeps step, limits hold."""
 
 import dataclasses
 
@@ -8,239 +8,257 @@ import torch
 
 import lawm_core as lawm
 from app.cache import ByteCache
-from app.driving import MOST_STEPS, ROUNDS, SHOWN_ENDS, WORLDS_OPEN, DrivingSchool, Goal, Simulators
+from app.driving import MAX_ROUNDS, MAX_SIMULATORS, MAX_STEPS, SHOWN_PLANS, Driver, Goal, Simulators
 from app.pictures import pack_picture, unpack_picture
-from lawm_core.model import LatentActionModel
 from lawm_core.models.controller import ControllerConfig
-from tests.conftest import TINY_BLOCK, shake, tiny_config
-from tests.models.test_flow_world_model import build
-from tests.worlds.test_lerobot import ToyWorld
+from tests.conftest import TINY_BLOCK, build_tiny_model, shake
 
-TOY = ControllerConfig(names=("dx", "dy"), units=("m", "m"), limits=(1.0, 0.5), spread=(0.5, 0.5), block=TINY_BLOCK)
+TOY = ControllerConfig(names=("dx", "dy"), units=("m", "m"), limits=(1.0, 0.5), std=(0.5, 0.5), block=TINY_BLOCK)
 LEFT, RIGHT = (-1.0, 0.0), (1.0, 0.0)
 
 
-class Scene(ToyWorld):
-    """The toy, whose moments can be kept."""
+class Scene:
+    """A simulator with a bright square that moves by the action. Counts how many are open."""
 
     opened = 0
 
     def __init__(self, *_):
         Scene.opened += 1
 
-    def save(self):
-        return self.at.copy()
-
-    def restore(self, moment):
-        self.at = moment.copy()
-
     def close(self):
         Scene.opened -= 1
 
+    def reset(self, seed):
+        self.rng = np.random.default_rng(seed)
+        self.position = self.rng.integers(8, 24, 2).astype(float)
+        return self.render()
+
+    def step(self, action_R):
+        self.position = self.position + action_R
+        return self.render()
+
+    def render(self):
+        frame_CHW = torch.full((3, 40, 40), 0.2)
+        x, y = self.position.round().astype(int)
+        frame_CHW[:, y : y + 8, x : x + 8] = 0.9
+        return frame_CHW
+
+    def pose(self):
+        return self.position.copy()
+
+    def action_between(self, before, after):
+        return after - before
+
+    def demonstrate(self, frames):
+        for _ in range(frames):
+            yield self.rng.integers(-1, 2, 2).astype(float)
+
+    def save(self):
+        return self.position.copy()
+
+    def restore(self, saved):
+        self.position = saved.copy()
+
 
 @pytest.fixture
-def school():
-    torch.manual_seed(0)
-    model = LatentActionModel(tiny_config()).eval().requires_grad_(False)
+def driver():
+    model = build_tiny_model(noise=0.0)
     model.add_robot("toy", TOY)
     model.add_robot("toy_action_only", dataclasses.replace(TOY, kind="action"))
-    shake(model, 0.07)  # more is chaotic: rounding would grow from step to step
-    school = DrivingSchool(model.eval(), Simulators(Scene))
-    yield school
-    school.simulators.close()
+    shake(model, 0.07)  # with more noise, rounding errors would grow from step to step
+    driver = Driver(model.eval().requires_grad_(False), Simulators(Scene))
+    yield driver
+    driver.simulators.close()
 
 
-def drive(school, *told, world=True):
-    made = (
-        school.begin_simulated("toy", 3, "noisy", 1.0)
-        if world
-        else school.begin(torch.rand(3, 32, 32), "toy", "noisy", 1.0)
-    )
-    for action in told:
-        made = school.step(made, action)
+def drive(driver, *actions, simulated=True):
+    """Return a drive after some actions."""
+    if simulated:
+        made = driver.start_simulated("toy", 3, "noisy", 1.0)
+    else:
+        made = driver.start(torch.rand(3, 32, 32), "toy", "noisy", 1.0)
+    for action in actions:
+        made = driver.step(made, action)
     return made
 
 
-def truth(made):
-    """What the simulator shows, at the drawing size."""
-    return lawm.enlarge(unpack_picture(made.truth[-1])[None], 32)[0]
+def simulator_frame(made):
+    """Return the simulator's frame at the model's picture size."""
+    return lawm.enlarge(unpack_picture(made.simulator_frames[-1])[None], 32)[0]
 
 
-def same(one, other, atol=1e-4):
-    """Whether two moments are one; encoding a picture again rounds otherwise."""
+def close(one, other, atol=1e-4):
+    """Return whether two rollout states are equal up to rounding."""
     return torch.allclose(one.state_BND, other.state_BND, atol=atol)
 
 
-def test_only_robots_that_see_are_offered(school):
-    assert school.robots == ("toy",)
+def test_robots_whose_controllers_do_not_see_the_state_cannot_be_driven(driver):
+    assert driver.robots == ("toy",)
 
 
-def test_a_drive_is_what_the_world_model_foretells(school):
-    school.model.precision, frame_CHW = "float32", unpack_picture(pack_picture(torch.rand(3, 32, 32)))
-    made = school.begin(frame_CHW, "toy", "noisy", 0.6)
+def test_a_drive_equals_a_rollout_of_the_world_model(driver):
+    driver.model.precision, frame_CHW = "float32", unpack_picture(pack_picture(torch.rand(3, 32, 32)))
+    made = driver.start(frame_CHW, "toy", "noisy", 0.6)
     for action in (LEFT, RIGHT, LEFT):
-        made = school.step(made, action)
-    model = school.model
-    state_11ND = model.encode(frame_CHW[None, None])
-    future_1UND = model.rollout(state_11ND, torch.stack(made.latent)[None], "noisy", 0.6).state_BUND
-    assert torch.allclose(school._present(made).state_BND, future_1UND[:, -1], atol=1e-4)
-    assert len(made.frames) == 4 and len(made.latent) == 3 and made.told == (LEFT, RIGHT, LEFT)
+        made = driver.step(made, action)
+    state_11ND = driver.model.encode(frame_CHW[None, None])
+    rollout = driver.model.at("noisy", 0.6).rollout(state_11ND, torch.stack(made.latent_actions)[None])
+    assert torch.allclose(driver._rollout_state(made).state_BND, rollout.state_BUND[:, -1], atol=1e-4)
+    assert len(made.frames) == 4 and len(made.latent_actions) == 3 and made.robot_actions == (LEFT, RIGHT, LEFT)
 
 
-def test_a_step_leaves_the_drive_before_it_as_it_was(school):
-    once = drive(school, LEFT, RIGHT)
-    left, right = school.step(once, LEFT), school.step(once, RIGHT)
-    again = school.step(once, LEFT)
-    assert (left.frames[-1] == again.frames[-1]) and (left.truth[-1] == again.truth[-1])
-    assert not (left.truth[-1] == right.truth[-1])
+def test_a_step_does_not_change_the_drive_before_it(driver):
+    before = drive(driver, LEFT, RIGHT)
+    left, right, again = driver.step(before, LEFT), driver.step(before, RIGHT), driver.step(before, LEFT)
+    assert left.frames[-1] == again.frames[-1] and left.simulator_frames[-1] == again.simulator_frames[-1]
+    assert left.simulator_frames[-1] != right.simulator_frames[-1]
 
 
-def test_undo_goes_back_all_the_way(school):
-    steps = [LEFT, RIGHT] * 3
-    on_the_way = [drive(school)]
-    for action in steps:
-        on_the_way.append(school.step(on_the_way[-1], action))
-    back = on_the_way[-1]
-    for before in reversed(on_the_way[:-1]):
-        back = school.undo(back)
-        assert back.told == before.told and len(back.truth) == len(before.truth)
-        assert torch.allclose(school._present(back).state_BND, school._present(before).state_BND, atol=0.02)
-    assert school.undo(back).told == ()
-    assert school.step(back, LEFT).truth[-1] == on_the_way[1].truth[-1]
+def test_undo_leads_back_to_the_start(driver):
+    drives = [drive(driver)]
+    for action in [LEFT, RIGHT] * 3:
+        drives.append(driver.step(drives[-1], action))
+    back = drives[-1]
+    for before in reversed(drives[:-1]):
+        back = driver.undo(back)
+        assert back.robot_actions == before.robot_actions and back.simulator_frames == before.simulator_frames
+        assert close(driver._rollout_state(back), driver._rollout_state(before), atol=0.02)
+    assert driver.undo(back).robot_actions == ()
+    assert driver.step(back, LEFT).simulator_frames[-1] == drives[1].simulator_frames[-1]
 
 
-def test_moments_are_bounded_in_bytes_and_driven_again_where_forgotten(school):
-    steps = [LEFT, RIGHT, RIGHT, LEFT, RIGHT]
-    remembered = school._present(drive(school, *steps, world=False))
+def test_cached_states_are_bounded_in_bytes_and_recomputed_if_they_are_missing(driver):
+    actions = [LEFT, RIGHT, RIGHT, LEFT, RIGHT]
     torch.manual_seed(1)
     frame_CHW, ends = torch.rand(3, 32, 32), []
-    for most in (10**9, 0):  # nothing is ever kept
-        school.presents = ByteCache(most)
-        made = school.begin(frame_CHW, "toy", "noisy", 1.0)
-        for action in steps:
-            made = school.step(made, action)
-            assert school.presents.used_bytes <= most
-        assert len(school.presents) == (len(steps) + 1 if most else 0)  # and the start
-        ends.append(school._present(made))
-    assert same(*ends)
-    assert ends[0].past.frames == remembered.past.frames == len(steps)
+    for max_bytes in (10**9, 0):  # 0: nothing is ever cached
+        driver.states = ByteCache(max_bytes)
+        made = driver.start(frame_CHW, "toy", "noisy", 1.0)
+        for action in actions:
+            made = driver.step(made, action)
+            assert driver.states.used_bytes <= max_bytes
+        assert len(driver.states) == (len(actions) + 1 if max_bytes else 0)  # including the start
+        ends.append(driver._rollout_state(made))
+    assert close(*ends)
+    assert [end.cache.frames for end in ends] == [len(actions)] * 2
 
 
-def test_the_simulator_keeps_step(school):
-    made = drive(school, RIGHT, RIGHT, LEFT)
-    world = Scene()
-    frames = [world.reset(3), *(world.step(torch.tensor(a).numpy()) for a in (RIGHT, RIGHT, LEFT))]
-    assert all(a == pack_picture(b) for a, b in zip(made.truth, frames, strict=True))
+def test_the_simulator_keeps_step(driver):
+    made = drive(driver, RIGHT, RIGHT, LEFT)
+    scene = Scene()
+    frames = [scene.reset(3), *(scene.step(np.array(action)) for action in (RIGHT, RIGHT, LEFT))]
+    assert list(made.simulator_frames) == [pack_picture(frame_CHW) for frame_CHW in frames]
 
 
-def test_a_world_that_is_gone_leaves_the_model_driving(school):
-    made = drive(school, LEFT)
+def test_without_its_simulator_a_drive_continues_in_the_model(driver):
+    made = drive(driver, LEFT)
     for seed in range(20):
-        school.begin_simulated("toy", seed, "noisy", 1.0)
-    assert Scene.opened <= WORLDS_OPEN + 1
-    made = school.step(made, RIGHT)
-    assert made.world is None and made.truth == () and len(made.frames) == 3
+        driver.start_simulated("toy", seed, "noisy", 1.0)
+    assert Scene.opened <= MAX_SIMULATORS + 1
+    made = driver.step(made, RIGHT)
+    assert made.simulator is None and made.simulator_frames == () and len(made.frames) == 3
 
 
-def test_the_longest_unused_world_goes_first(school):
-    """A drive that goes on keeps its scene, however many others begin."""
-    made = drive(school)
+def test_the_least_recently_used_simulator_is_closed_first(driver):
+    made = drive(driver)
     for seed in range(20):
-        school.begin_simulated("toy", seed, "noisy", 1.0)
-        made = school.step(made, RIGHT if seed % 2 else LEFT)
-    assert len(made.truth) == 21
+        driver.start_simulated("toy", seed, "noisy", 1.0)
+        made = driver.step(made, RIGHT if seed % 2 else LEFT)
+    assert len(made.simulator_frames) == 21
 
 
-def test_a_controller_is_asked_once_a_step(school, monkeypatch):
-    made, asked = drive(school), []
-    controller = school.model.controllers["toy"]["noisy"]
-    monkeypatch.setattr(controller, "forward", lambda *a, f=controller.forward: asked.append(1) or f(*a))
-    school.step(made, LEFT)
-    assert len(asked) == 1
+def test_a_step_calls_the_controller_once(driver, monkeypatch):
+    made, calls = drive(driver), []
+    controller = driver.model.controllers["toy"]["noisy"]
+    monkeypatch.setattr(controller, "forward", lambda *a, f=controller.forward: calls.append(1) or f(*a))
+    driver.step(made, LEFT)
+    assert len(calls) == 1
 
 
-def test_actions_are_cut_to_the_robots_limits_and_nonsense_is_named(school):
-    made = drive(school, (9.0, -9.0), world=False)
-    assert made.told == ((1.0, -0.5),)
-    for told in ((1.0,), (float("nan"), 0.0)):
+def test_actions_are_clamped_to_the_robots_limits_and_invalid_ones_raise(driver):
+    made = drive(driver, (9.0, -9.0), simulated=False)
+    assert made.robot_actions == ((1.0, -0.5),)
+    for invalid in ((1.0,), (float("nan"), 0.0)):
         with pytest.raises(ValueError, match="2 numbers: dx, dy"):
-            school.step(made, told)
+            driver.step(made, invalid)
 
 
-def test_a_drive_ends_where_a_script_would(school):
-    made = drive(school, *[RIGHT] * MOST_STEPS, world=False)
-    with pytest.raises(ValueError, match=f"at most {MOST_STEPS} steps"):
-        school.step(made, RIGHT)
+def test_a_drive_has_as_many_steps_as_a_script(driver):
+    made = drive(driver, *[RIGHT] * MAX_STEPS, simulated=False)
+    with pytest.raises(ValueError, match=f"at most {MAX_STEPS} steps"):
+        driver.step(made, RIGHT)
 
 
-def test_a_look_replaces_the_models_prediction_and_keeps_the_drive(school):
-    made = drive(school, RIGHT, RIGHT, LEFT)
-    seen = school.look(made)
-    assert seen.told == made.told and seen.truth == made.truth and seen.frames[:-1] == made.frames[:-1]
-    fresh = school.begin(unpack_picture(seen.frames[-1]), "toy", "noisy", 1.0)
-    assert same(school._present(seen), school._present(fresh))
-    assert not same(school._present(seen), school._present(made))
-    assert school.look(seen) is seen  # there is nothing new to see
-    on = school.step(school.step(seen, LEFT), RIGHT)
-    assert on.truth[-2] == school.step(made, LEFT).truth[-1]
-    school.presents = ByteCache(school.presents.max_bytes)  # what is forgotten is driven again from the look
-    assert same(school._present(on), school._present(school.step(school.step(seen, LEFT), RIGHT)))
-    back = school.undo(school.undo(on))
-    assert back.looks == (3,) and same(school._present(back), school._present(seen))
-    before = school.undo(back)
-    assert before.looks == () and before.frames == made.frames[:-1]
+def test_a_reset_replaces_the_models_prediction_and_nothing_else(driver):
+    made = drive(driver, RIGHT, RIGHT, LEFT)
+    state, reset = driver._rollout_state, driver.reset_to_simulator(made)
+    assert reset.robot_actions == made.robot_actions and reset.simulator_frames == made.simulator_frames
+    assert reset.frames[:-1] == made.frames[:-1]
+    fresh = driver.start(unpack_picture(reset.frames[-1]), "toy", "noisy", 1.0)
+    assert close(state(reset), state(fresh)) and not close(state(reset), state(made))
+    assert driver.reset_to_simulator(reset) is reset
+    later = driver.step(driver.step(reset, LEFT), RIGHT)
+    assert later.simulator_frames[-2] == driver.step(made, LEFT).simulator_frames[-1]
+    driver.states = ByteCache(driver.states.max_bytes)  # missing states are recomputed from the reset
+    assert close(state(later), state(driver.step(driver.step(reset, LEFT), RIGHT)))
+    back = driver.undo(driver.undo(later))
+    assert back.resets == (3,) and close(state(back), state(reset))
+    before = driver.undo(back)
+    assert before.resets == () and before.frames == made.frames[:-1]
 
 
-def test_looking_ahead_moves_nothing_and_knows_how_far_it_is(school):
-    made = drive(school, RIGHT)
-    goal = school.look_ahead(made)
+def test_a_goal_ahead_leaves_the_simulator_where_it_is_and_has_a_known_distance(driver):
+    made = drive(driver, RIGHT)
+    goal = driver.goal_ahead(made)
     assert goal.frame_CHW.shape == (3, 32, 32)
-    away = school.distance(made, goal)
-    x, y = goal.pose_K - (Scene.reset(world := Scene(), 3), world.step(np.array(RIGHT)), world.pose())[-1]
+    scene = Scene()
+    scene.reset(3)
+    scene.step(np.array(RIGHT))
+    x, y = goal.pose - scene.pose()
+    away = driver.distance(made, goal)
     assert away.metres == pytest.approx(np.hypot(x, y)) and away.metres > 0 and away.radians is None
-    there = dataclasses.replace(goal, pose_K=goal.pose_K - np.array((x, y)), packed=pack_picture(truth(made)))
-    near = school.distance(made, there)
-    assert near.metres == 0 and near.picture < 1e-3 < 0.1 * away.picture
-    assert school.distance(drive(school, world=False), goal).metres is None
-    assert school.step(made, LEFT).truth[-1] == drive(school, RIGHT, LEFT).truth[-1]
+    here = dataclasses.replace(goal, pose=scene.pose(), packed=pack_picture(simulator_frame(made)))
+    near = driver.distance(made, here)
+    assert near.metres == 0 and near.state < 1e-3 < 0.1 * away.state
+    assert driver.distance(drive(driver, simulated=False), goal).metres is None
+    assert driver.step(made, LEFT).simulator_frames[-1] == drive(driver, RIGHT, LEFT).simulator_frames[-1]
     with pytest.raises(ValueError, match="no simulated scene"):
-        school.look_ahead(drive(school, RIGHT, world=False))
+        driver.goal_ahead(drive(driver, RIGHT, simulated=False))
 
 
-def test_a_plan_comes_round_by_round_and_within_limits(school):
-    made = drive(school, world=False)
-    goal = Goal(packed=pack_picture(torch.rand(3, 32, 32)), about="noise")
-    rounds = list(school.plan(made, goal, seconds=1e9))
-    found, ends = rounds[-1].plan, rounds[-1].ends
-    assert [len(one.plan.cost_I) for one in rounds] == list(range(1, ROUNDS + 1))
-    assert [one.seconds_left > 0 for one in rounds] == [True] * (ROUNDS - 1) + [False]
-    assert len(list(school.plan(made, goal, seconds=0))) == 1  # there is always a plan
-    assert found.action_HK.shape == (8, 2) and (found.action_HK.abs() <= torch.tensor([1.0, 0.5])).all()
-    assert len(ends) == SHOWN_ENDS and ends[0].shape == (3, 32, 32)
-    for told_K in found.action_HK.tolist():
-        made = school.step(made, told_K)
-    assert torch.allclose(
-        unpack_picture(made.frames[-1]), ends[0], atol=0.05
-    )  # what was planned is what is then driven
+def test_a_search_yields_every_round_and_its_plan_leads_where_it_was_predicted_to(driver):
+    made = drive(driver, simulated=False)
+    goal = Goal(packed=pack_picture(torch.rand(3, 32, 32)), description="noise")
+    rounds = list(driver.plan(made, goal, seconds=1e9))
+    plan, frames = rounds[-1].plan, rounds[-1].end_frames
+    assert [len(one.plan.cost_I) for one in rounds] == list(range(1, MAX_ROUNDS + 1))
+    assert [one.seconds_left > 0 for one in rounds] == [True] * (MAX_ROUNDS - 1) + [False]
+    assert {one.rounds for one in rounds} == {MAX_ROUNDS}
+    (only,) = driver.plan(made, goal, seconds=0)  # there is always a plan
+    assert only.rounds == 1 and only.seconds_left == 0
+    assert plan.action_KR.shape == (8, 2) and (plan.action_KR.abs() <= torch.tensor([1.0, 0.5])).all()
+    assert len(frames) == SHOWN_PLANS and frames[0].shape == (3, 32, 32)
+    for action_R in plan.action_KR.tolist():
+        made = driver.step(made, action_R)
+    assert torch.allclose(unpack_picture(made.frames[-1]), frames[0], atol=0.05)
 
 
-def test_a_long_drive_takes_a_drawn_frame_as_its_new_reference_and_can_be_taken_back():
-    model = build()
+def test_a_long_drive_takes_a_predicted_frame_as_its_new_reference_and_undo_restores_the_old_one():
+    model = build_tiny_model(noise=0.05, picture_size=64)
     model.add_robot("toy", TOY)
-    world_model = model.member("noisy").world_model
-    with torch.no_grad():  # everything is hidden by and by
-        world_model.local_motion[-1].bias[-1] = -4.2
-    school, action = DrivingSchool(model), LEFT
-    made = school.begin(torch.rand(3, 64, 64), "toy", "noisy", 1.0)
+    with torch.no_grad():  # after a few steps, nothing is visible in the reference
+        model.families["noisy"].world_model.local_motion[-1].bias[-1] = -4.2
+    driver = Driver(model)
+    made = driver.start(torch.rand(3, 64, 64), "toy", "noisy", 1.0)
     for _ in range(4):
-        made = school.step(made, action)
+        made = driver.step(made, LEFT)
     assert len(made.references) == len(made.frames) == 5 and made.references[-1] > 0
     assert all(reference <= number for number, reference in enumerate(made.references))
-    kept = school._present(made)
-    school.presents = ByteCache(school.presents.max_bytes)
-    again = school._present(made)
+    kept = driver._rollout_state(made)
+    driver.states = ByteCache(driver.states.max_bytes)
+    again = driver._rollout_state(made)
     torch.testing.assert_close(again.state_BND, kept.state_BND, atol=1e-5, rtol=0)
     torch.testing.assert_close(again.carry.flow_X2HW, kept.carry.flow_X2HW, atol=1e-5, rtol=0)
-    back = school.undo(school.undo(made))
+    back = driver.undo(driver.undo(made))
     assert back.references == made.references[:3]
-    assert school.step(school.step(back, action), action).frames[-1] == made.frames[-1]
+    assert driver.step(driver.step(back, LEFT), LEFT).frames[-1] == made.frames[-1]

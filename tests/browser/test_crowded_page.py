@@ -1,4 +1,4 @@
-"""A visitor who finds the page full is told so, keeps what is on the page, and is served a moment later."""
+"""With a full queue, the page shows a message, keeps its result, and works again once there is space."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,35 +6,35 @@ from threading import Event, Thread
 
 import pytest
 
-from app.fairness import WAITING_OF_ONE
-from benchmarks.trust.visitor import Visitor
-from tests.browser.conftest import WAIT_MILLISECONDS
+from app.queueing import MAX_WAITING_PER_ADDRESS
+from devtools.api_client import PageClient
+from devtools.browser import RESULT, WAIT_MILLISECONDS
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-RESULT = "#lanes .lanes"
-PAGES = 40  # that send as many requests as each may: more than the server answers while the test runs
-LOOK_MILLISECONDS = 5_000
+PANELS = "#panels .panels"
+PAGES = 40  # each sends as many requests as it may, together more than the server answers during the test
+PAUSE_MILLISECONDS = 5_000
 
 
 @contextmanager
-def kept_full(address: str) -> Iterator[None]:
-    """The queue without room: whenever a request has been answered, another takes its place."""
+def full_queue(address: str) -> Iterator[None]:
+    """Keep the queue full: send a new request as soon as one has been answered."""
     full, done = Event(), Event()
 
     def fill() -> None:
-        visitor = Visitor(address)
-        number = visitor.event("transfer")
+        client = PageClient(address)
+        number = client.handler("transfer")["id"]
         for i in range(PAGES):
-            taken = 0
-            while taken < WAITING_OF_ONE and not done.is_set():
-                values = ["sea-pan.mp4", None, taken / 100, 16, "ball-hops.mp4", None, 0, "noisy", 1.0]
+            accepted = 0
+            while accepted < MAX_WAITING_PER_ADDRESS and not done.is_set():
+                values = ["sea-pan.mp4", None, accepted / 100, 16, "ball-hops.mp4", None, 0, "noisy", 1.0]
                 body = {"fn_index": number, "data": values, "session_hash": f"greedy{i}"}
-                if visitor.post("/gradio_api/queue/join", json=body).status_code == 200:
-                    taken += 1
+                if client.post("/gradio_api/queue/join", json=body).status_code == 200:
+                    accepted += 1
                 else:
                     full.set()
                     done.wait(0.01)
-        visitor.close()
+        client.close()
 
     thread = Thread(target=fill, daemon=True)
     thread.start()
@@ -46,25 +46,25 @@ def kept_full(address: str) -> Iterator[None]:
         thread.join()
 
 
-def test_a_full_queue_is_a_message_and_nothing_is_lost(address, browser):
+def test_a_full_queue_shows_a_message_and_keeps_the_result(address, browser):
     page = browser.new_page(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
     page.set_default_timeout(WAIT_MILLISECONDS)
     page.goto(address)
-    page.wait_for_selector("#lanes [data-result]", state="attached")
+    page.wait_for_selector(RESULT, state="attached")
     toast = page.locator(".toast-body", has_text="try again")
-    with kept_full(address):
-        for _ in range(10):  # a click may come just between an answer and the next request
-            before = page.get_attribute(RESULT, "data-result")
+    with full_queue(address):
+        for _ in range(10):  # a click may arrive just between a response and the next request
+            before = page.get_attribute(PANELS, "data-result")
             page.click("#pairs .choice:nth-child(2)")
-            page.wait_for_timeout(LOOK_MILLISECONDS)
+            page.wait_for_timeout(PAUSE_MILLISECONDS)
             if toast.count():
                 break
         assert toast.count()
-        assert page.get_attribute(RESULT, "data-result") == before
-    for _ in range(60):  # until there is room again
+        assert page.get_attribute(PANELS, "data-result") == before
+    for _ in range(60):  # until there is space again
         page.click("#run-transfer")
         page.wait_for_timeout(1000)
-        if page.get_attribute(RESULT, "data-result") != before:
+        if page.get_attribute(PANELS, "data-result") != before:
             break
-    assert page.get_attribute(RESULT, "data-result") != before
+    assert page.get_attribute(PANELS, "data-result") != before
     page.close()

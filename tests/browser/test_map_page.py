@@ -1,41 +1,28 @@
-"""The action map, done by a browser: hover, click, lasso, keys, layers and a new layout."""
+"""The tab `Action map` in a browser: hover, click, area, keys, layers and recomputing."""
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from devtools.browser import POINT_COUNT, POINT_POSITION
+
 pytestmark = pytest.mark.browser
-
-# Where a point of the map lies on screen.
-PLACE = """
-(point) => {
-  const plot = document.querySelector('#action-map .map-plot'), trace = plot.data[0];
-  const i = trace.customdata.indexOf(point);
-  const { xaxis, yaxis } = plot._fullLayout, box = plot.getBoundingClientRect();
-  return [box.left + xaxis._offset + xaxis.c2p(trace.x[i]), box.top + yaxis._offset + yaxis.c2p(trace.y[i])];
-}
-"""
 TRACES = "document.querySelector('#action-map .map-plot').data.length"
-WITH_PATHS = 5  # the points, and for either clip its path and what sets that off from them
+WITH_PATHS = 5  # the points, and for both clips a path and its outline
 
 
-def open_map(page: Page) -> None:
-    page.get_by_role("tab", name="Action map").click()
-    page.wait_for_function("(document.querySelector('#action-map .map')?.dataset.points ?? 0) > 100")
-
-
-def shown(page: Page) -> str | None:
-    return page.get_attribute("#preview .lanes", "data-result")
+def preview_key(page: Page) -> str | None:
+    return page.get_attribute("#preview .panels", "data-result")
 
 
 def wait_for_preview(page: Page, old: str | None = None) -> str:
     page.wait_for_function(
-        "old => { const now = document.querySelector('#preview .lanes').dataset.result; return now && now !== old; }",
+        "old => { const now = document.querySelector('#preview .panels').dataset.result; return now && now !== old; }",
         arg=old,
     )
-    return shown(page)
+    return preview_key(page)
 
 
-def choose(page: Page, point: int, old: str | None = None) -> str:
+def select(page: Page, point: int, old: str | None = None) -> str:
     page.fill("#action-map .map-point", str(point))
     page.press("#action-map .map-point", "Enter")
     return wait_for_preview(page, old)
@@ -44,43 +31,49 @@ def choose(page: Page, point: int, old: str | None = None) -> str:
 @pytest.fixture
 def page(open_page) -> Page:
     page = open_page()
-    open_map(page)
+    page.get_by_role("tab", name="Action map").click()
+    page.wait_for_function(f"{POINT_COUNT} > 100")
     return page
 
 
-def test_pointing_shows_the_pair_without_asking_the_server(page):
-    page.wait_for_function(f"{TRACES} === {WITH_PATHS}")  # the open clips' paths are asked for when the map opens
-    asked = []
-    page.on("request", lambda request: asked.append(request.url) if "sprite" not in request.url else None)
-    x, y = page.evaluate(PLACE, 40)
+def test_hovering_shows_the_pair_of_frames_without_a_request(page):
+    expect(page.locator("#selected-action")).to_contain_text("Hover over a point to see its frames.")
+    page.wait_for_function(f"{TRACES} === {WITH_PATHS}")  # the clips' paths are requested when the map opens
+    requests = []
+    page.on("request", lambda request: requests.append(request.url) if "sprite" not in request.url else None)
+    x, y = page.evaluate(POINT_POSITION, 40)
     page.mouse.move(x - 30, y - 30)
     page.mouse.move(x, y, steps=4)
     page.wait_for_selector("#action-map .map-hover:not([hidden])")
-    assert page.inner_text("#action-map .map-hover b") and page.inner_text("#action-map .map-hover .words")
-    assert page.locator("#action-map .map-hover i").count() == 2 and not asked
-    card = page.locator("#action-map .map-hover").bounding_box()  # far from the pointer: it covers no neighbour
-    assert not (card["x"] - 40 < x < card["x"] + card["width"] + 40 and card["y"] - 40 < y < card["y"] + card["height"])
+    assert page.inner_text("#action-map .map-hover b") and page.inner_text("#action-map .map-hover .motion")
+    assert page.locator("#action-map .map-hover i").count() == 2 and not requests
+    box = page.locator("#action-map .map-hover").bounding_box()  # far from the pointer, so it covers no neighbour
+    assert not (box["x"] - 40 < x < box["x"] + box["width"] + 40 and box["y"] - 40 < y < box["y"] + box["height"])
 
 
-def test_a_click_lets_the_action_happen_to_the_target(page):
-    x, y = page.evaluate(PLACE, 40)
+def test_a_click_applies_the_action_to_the_target(page):
+    x, y = page.evaluate(POINT_POSITION, 40)
     page.mouse.move(x - 20, y)
     page.mouse.move(x, y, steps=3)
-    page.wait_for_timeout(300)  # pointing follows the mouse at its own pace
+    page.wait_for_timeout(300)  # Plotly handles hovering with a delay
     page.mouse.click(x, y)
     wait_for_preview(page)
-    chosen = int(page.input_value("#action-map .map-point"))
-    meant, near = page.evaluate(PLACE, 40), page.evaluate(PLACE, chosen)
-    # Where points lie on each other, one of them is taken that is as near as Plotly looks.
-    assert abs(near[0] - meant[0]) <= 20 and abs(near[1] - meant[1]) <= 20
-    assert page.locator("#preview figure").count() == 3
+    selected = int(page.input_value("#action-map .map-point"))
+    clicked, found = page.evaluate(POINT_POSITION, 40), page.evaluate(POINT_POSITION, selected)
+    # Of overlapping points, Plotly takes any within this distance.
+    assert abs(found[0] - clicked[0]) <= 20 and abs(found[1] - clicked[1]) <= 20
+    assert page.locator("#preview figcaption b").all_inner_texts() == [
+        "Control",
+        "Selected action",
+        "Random action, to compare",
+    ]
     assert "noisy, capacity 1.00" in page.inner_text("#selected-action")
-    assert page.locator("#selected-action .chosen-near button").count() >= 5
+    assert page.locator("#selected-action .action-card-neighbours button").count() >= 5
 
 
-def test_a_neighbour_another_target_and_another_setting_follow(page):
-    old = choose(page, 3)
-    page.locator("#selected-action .chosen-near button").first.click()
+def test_the_preview_follows_neighbour_target_and_setting(page):
+    old = select(page, 3)
+    page.locator("#selected-action .action-card-neighbours button").first.click()
     old = wait_for_preview(page, old)
     assert page.input_value("#action-map .map-point") != "3"
     page.locator("#target-choices .choice[aria-pressed=false]").first.click()
@@ -91,22 +84,22 @@ def test_a_neighbour_another_target_and_another_setting_follow(page):
     assert "capacity 0.00" in page.inner_text("#selected-action")
 
 
-def test_keys_alone_walk_through_the_points(page):
-    old = choose(page, 5)
+def test_points_can_be_selected_by_keys_alone(page):
+    old = select(page, 5)
     page.get_by_role("button", name="Next ›").focus()
     page.keyboard.press("Enter")
     old = wait_for_preview(page, old)
     assert page.input_value("#action-map .map-point") == "6"
-    page.get_by_role("button", name="Choose it and its neighbours").focus()
+    page.get_by_role("button", name="Select its neighbours too").focus()
     page.keyboard.press("Enter")
     wait_for_preview(page, old)
     assert page.inner_text("#selected-action b").startswith("mean of ")
 
 
-def test_the_box_takes_points_that_there_are(page):
-    old, point = choose(page, 5), page.locator("#action-map .map-point")
-    for nonsense in ("2.5", ""):
-        point.fill(nonsense)
+def test_the_number_of_a_point_stays_valid(page):
+    old, point = select(page, 5), page.locator("#action-map .map-point")
+    for invalid in ("2.5", ""):
+        point.fill(invalid)
         point.press("Enter")
         expect(point).to_have_value("5")
     point.fill("999999")
@@ -115,8 +108,8 @@ def test_the_box_takes_points_that_there_are(page):
     expect(point).to_have_value(point.get_attribute("max"))
 
 
-def test_a_lasso_gives_the_mean_of_its_members(page):
-    page.select_option("#action-map .map-drag", "lasso")
+def test_an_area_gives_the_mean_of_its_points(page):
+    page.get_by_label("Mouse").select_option("select area")
     box = page.locator("#action-map .map-plot").bounding_box()
     left, top, right, low = box["x"] + 30, box["y"] + 30, box["x"] + box["width"] - 30, box["y"] + box["height"] - 30
     page.wait_for_timeout(500)
@@ -126,51 +119,53 @@ def test_a_lasso_gives_the_mean_of_its_members(page):
         page.mouse.move(x, y, steps=12)
     page.mouse.up()
     wait_for_preview(page)
-    said = page.inner_text("#selected-action b").split()
-    points = int(page.get_attribute("#action-map .map", "data-points"))
-    assert said[:2] == ["mean", "of"] and 0.9 * points < int(said[2]) <= points
+    words = page.inner_text("#selected-action b").split()
+    points = page.evaluate(POINT_COUNT)
+    assert words[:2] == ["mean", "of"] and 0.9 * points < int(words[2]) <= points
 
 
-def test_points_keep_their_numbers_through_every_filter_and_layout(page):
-    before = page.evaluate(PLACE, 40)
+def test_points_keep_their_numbers_with_every_filter_and_layout(page):
+    before = page.evaluate(POINT_POSITION, 40)
     name = page.evaluate("document.querySelector('#action-map .map-clip').options[3].textContent")
     page.select_option("#action-map .map-clip", "2")
-    page.wait_for_function("document.querySelector('#action-map .map').dataset.points < 30")
+    page.wait_for_function(f"{POINT_COUNT} < 30")
     point = page.evaluate("document.querySelector('#action-map .map-plot').data[0].customdata[4]")
-    choose(page, point)
+    select(page, point)
     assert page.inner_text("#selected-action b").startswith(name)
     page.select_option("#action-map .map-clip", "-1")
     page.select_option("#action-map .map-layout", "pca")
-    page.wait_for_function("document.querySelector('#action-map .map').dataset.points > 100")
-    assert page.evaluate(PLACE, 40) != before
-    for colour, said in (("heading", "right"), ("clip", "one colour per clip"), ("speed", "much motion")):
+    page.wait_for_function(f"{POINT_COUNT} > 100")
+    assert page.evaluate(POINT_POSITION, 40) != before
+    for colour, label in (("direction", "right"), ("clip", "one colour per clip"), ("speed", "much")):
         page.select_option("#action-map .map-colour", colour)
-        expect(page.locator("#action-map .map-legend")).to_contain_text(said)
+        expect(page.locator("#action-map .map-legend")).to_contain_text(label)
         assert page.locator("#action-map .map-scale").is_visible() == (colour != "clip")
 
 
-def test_layers_open_clips_and_samples(page):
+def test_layers_show_the_clips_and_generated_actions(page):
     page.wait_for_function(f"{TRACES} === {WITH_PATHS}")
-    told = "document.querySelector('#action-map .map-plot').data.map((t) => [t.type, t.name, t.x.length])"
-    traces = page.evaluate(told)
-    assert [t[1:] for t in traces if t[1]] == [["source", 15], ["target", 15]], "a path a clip, a place a transition"
-    assert {kind for kind, *_ in traces} == {"scattergl"}  # of another kind, they would lie below the points
+    traces = "document.querySelector('#action-map .map-plot').data.map((t) => [t.type, t.name, t.x.length])"
+    found = page.evaluate(traces)
+    assert [t[1:] for t in found if t[1]] == [["source", 15], ["target", 15]], "one path per clip, 15 transitions each"
+    assert {kind for kind, *_ in found} == {"scattergl"}  # other kinds would be drawn below the points
     page.uncheck("#action-map .map-paths")
     page.wait_for_function(f"{TRACES} === 1")
-    page.check("#action-map .map-sampled")
+    page.get_by_label("actions generated by the model").check()
     page.wait_for_function(f"{TRACES} === 2")
-    samples = page.evaluate("document.querySelector('#action-map .map-plot').data[1].x")
-    assert len(samples) > 100 and len(set(samples)) > 50
+    generated = page.evaluate("document.querySelector('#action-map .map-plot').data[1].x")
+    assert len(generated) > 100 and len(set(generated)) > 50
 
 
-def test_the_map_is_laid_out_anew_and_can_be_cancelled(page):
-    before = page.evaluate(PLACE, 40)
-    page.click("#refit")
-    page.click("#cancel-refit")
-    page.wait_for_selector("#cancel-refit", state="hidden")
-    choose(page, 7)
+def test_the_map_is_recomputed_for_a_capacity_and_that_can_be_cancelled(page):
+    before = page.evaluate(POINT_POSITION, 40)
+    expect(page.locator("#recompute-map")).to_have_text("Recompute map for capacity 1.00")
+    page.click("#recompute-map")
+    page.click("#cancel-recompute")
+    page.wait_for_selector("#cancel-recompute", state="hidden")
+    select(page, 7)
     page.focus("#capacity input[type=range]")
     page.keyboard.press("Home")
-    page.click("#refit")
-    page.wait_for_function("document.querySelector('#action-map .map-note').textContent.includes('Computed from')")
-    assert page.evaluate(PLACE, 40) != before
+    expect(page.locator("#recompute-map")).to_have_text("Recompute map for capacity 0.00")
+    page.click("#recompute-map")
+    expect(page.locator("#action-map .map-note")).to_contain_text("arranged by their actions (noisy, capacity 0.00).")
+    page.wait_for_function(f"(old) => String(({POINT_POSITION})(40)) !== String(old)", arg=before)

@@ -1,16 +1,16 @@
-"""Visitors without a browser."""
+"""A client without a browser."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from benchmarks.trust.visitor import Visitor
+from devtools.api_client import PageClient
 
 
 @pytest.fixture
-def visitor(server) -> Iterator[Visitor]:
-    """A visitor; whatever it did, the server lives and did not fail."""
-    guest = Visitor(server.address)
-    yield guest
-    guest.close()
-    assert server.alive() and not any(status >= 500 for status in guest.statuses), guest.statuses
+def client(server) -> Iterator[PageClient]:
+    """A session of the page. At the end, the server must be running and no response may have been an HTTP 5xx."""
+    session = PageClient(server.address)
+    yield session
+    session.close()
+    assert server.is_running() and not any(status >= 500 for status in session.statuses), session.statuses

@@ -1,4 +1,4 @@
-"""Tiny videos with known content."""
+"""Small test videos with known content."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ def ffmpeg(*arguments: object) -> None:
 
 
 def numbered(count: int, height: int = 48, width: int = 64) -> torch.Tensor:
-    """Frame n is the grey level n * STEP."""
+    """Return frame_TCHW in which frame n has the grey level n * STEP."""
     return (torch.arange(count) * STEP / 255).view(count, 1, 1, 1).expand(count, 3, height, width).contiguous()
 
 
 def numbers(frame_TCHW: torch.Tensor) -> list[int]:
-    """Which frames of `numbered` these are."""
+    """Return the indices that these frames have in `numbered`."""
     return (frame_TCHW.mean(dim=(1, 2, 3)) * 255 / STEP).round().int().tolist()
 
 
 @pytest.fixture
 def counting_mp4(tmp_path: Path) -> Path:
-    """50 numbered frames at 10 a second, with B-frames and a key frame every 20, as cameras and the web write them."""
+    """50 numbered frames at 10 per second, with B frames and a key frame every 20 frames, as on the web."""
     from lawm_core.video.files import write_clip
 
     write_clip(tmp_path / "exact.mp4", numbered(50), 10)

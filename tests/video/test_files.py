@@ -1,4 +1,4 @@
-"""Laws of the reader and the writer: the right frames, the right picture, or a sentence that says why not."""
+"""Reader and writer of video files: correct frames by time stamp, correct pixels, or an error with the reason."""
 
 import math
 import os
@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from lawm_core.contracts import VideoError
+from lawm_core.types import VideoError
 from lawm_core.video import containers
-from lawm_core.video.files import MAX_FRAMES, probe_video, read_clip, write_clip
-from lawm_core.video.info import DecodeLimits
+from lawm_core.video.decode_types import DecodeLimits
+from lawm_core.video.files import MAX_FRAMES, probe_video, read_clip, read_frames, write_clip
 from lawm_core.video.transforms import resize
 from tests.video.conftest import ffmpeg, numbered, numbers
 
@@ -20,7 +20,7 @@ def read(path: Path, rate: float = 10, size: int = 32, **options):
 
 
 def picture(height: int = 48, width: int = 64, count: int = 3) -> torch.Tensor:
-    """Smooth, coloured, different in every corner."""
+    """Return smooth colour frames whose four corners differ."""
     y_H, x_W = torch.linspace(0, 1, height)[:, None], torch.linspace(0, 1, width)
     frame_CHW = torch.stack([x_W.expand(height, width), y_H.expand(height, width), (1 - x_W) * y_H])
     return frame_CHW.expand(count, 3, height, width).contiguous()
@@ -33,7 +33,7 @@ def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
 # Time
 
 
-def test_the_files_own_rate_gives_each_frame_once(counting_mp4):
+def test_at_the_files_own_rate_each_frame_comes_once(counting_mp4):
     clip = read(counting_mp4)
     assert numbers(clip.frame_TCHW) == list(range(50))
     assert clip.file_seconds == pytest.approx(5, abs=0.01) and clip.name == "counting.mp4"
@@ -46,17 +46,17 @@ def test_a_lower_rate_skips_and_a_higher_rate_repeats(counting_mp4):
 
 
 @pytest.mark.parametrize("start", [0.05, 0.3, 1.0, 2.1, 2.95, 3.7])
-def test_a_start_offset_gives_the_frame_on_screen_then(counting_mp4, start):
+def test_the_first_frame_is_the_one_on_screen_at_the_start(counting_mp4, start):
     clip = read(counting_mp4, 5, num_frames=4, start_seconds=start)
     assert numbers(clip.frame_TCHW) == [int((start + i / 5) * 10 + 0.02) for i in range(4)]
     assert clip.start_seconds == start
 
 
-def test_fewer_frames_than_asked_are_those_there_are(counting_mp4):
+def test_the_clip_is_shorter_if_the_file_ends_earlier(counting_mp4):
     assert numbers(read(counting_mp4, num_frames=99, start_seconds=4.5).frame_TCHW) == [45, 46, 47, 48, 49]
 
 
-def test_variable_rate_is_read_by_time_stamp(tmp_path, counting_mp4):
+def test_a_variable_frame_rate_is_read_by_time_stamp(tmp_path, counting_mp4):
     path = tmp_path / "variable.mp4"  # frames 0 to 19, then every fifth
     ffmpeg("-i", counting_mp4, "-vf", "select='lt(n,20)+not(mod(n,5))'", "-fps_mode", "vfr", "-crf", 8, path)
     expected = [n if n < 20 else n - n % 5 for n in range(46)]
@@ -71,19 +71,19 @@ def test_frames_hidden_by_an_edit_list_stay_hidden(tmp_path, counting_mp4):
 
 
 @pytest.mark.parametrize("suffix", ["mkv", "ts"])
-def test_a_late_first_time_stamp_is_second_zero(tmp_path, counting_mp4, suffix):
+def test_time_counts_from_the_first_frames_time_stamp(tmp_path, counting_mp4, suffix):
     path = tmp_path / f"late.{suffix}"
     ffmpeg("-itsoffset", 7, "-i", counting_mp4, "-c", "copy", path)
     assert numbers(read(path, 5, num_frames=4, start_seconds=3).frame_TCHW) == [30, 32, 34, 36]
 
 
 @pytest.mark.parametrize("rate", [10, 12, 24, 30, 50])
-def test_rounded_time_stamps_of_a_gif_still_give_each_frame_once(tmp_path, rate):
+def test_each_frame_of_a_gif_comes_once_despite_rounded_time_stamps(tmp_path, rate):
     write_clip(tmp_path / "a.gif", numbered(40), rate)
     assert numbers(read(tmp_path / "a.gif", rate).frame_TCHW) == list(range(40))
 
 
-def test_a_short_window_of_a_long_file_decodes_little(tmp_path, monkeypatch):
+def test_a_short_window_of_a_long_file_decodes_few_frames(tmp_path, monkeypatch):
     path = tmp_path / "long.mp4"
     ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x64:r=10:d=600", "-preset", "ultrafast", "-g", 50, path)
     decoded, frames = 0, containers.decoded_frames
@@ -96,10 +96,10 @@ def test_a_short_window_of_a_long_file_decodes_little(tmp_path, monkeypatch):
 
     monkeypatch.setattr(containers, "decoded_frames", counted)
     assert len(read(path, num_frames=10, start_seconds=500).frame_TCHW) == 10
-    assert decoded <= 1 + 50 + 10 + 2  # the probe's, from the key frame, the window, the one after it
+    assert decoded <= 1 + 50 + 10 + 2  # probe, from the key frame, window, next frame
 
 
-def test_reading_to_the_end_stops_at_the_named_limit(counting_mp4):
+def test_reading_to_the_end_stops_at_max_frames(counting_mp4):
     assert len(read(counting_mp4, 200, size=16).frame_TCHW) == MAX_FRAMES
 
 
@@ -107,7 +107,7 @@ def test_reading_to_the_end_stops_at_the_named_limit(counting_mp4):
 
 
 @pytest.mark.parametrize("turn", [0, 90, 180, -90])
-def test_rotation_tags_are_honoured(tmp_path, turn):
+def test_rotated_files_are_turned_upright(tmp_path, turn):
     write_clip(tmp_path / "flat.mp4", picture(), 10)
     ffmpeg("-display_rotation", turn, "-i", tmp_path / "flat.mp4", "-c", "copy", tmp_path / "turned.mp4")
     expected = torch.rot90(picture()[..., 8:56], turn // 90, dims=(-2, -1))
@@ -118,7 +118,7 @@ def test_rotation_tags_are_honoured(tmp_path, turn):
 
 
 @pytest.mark.parametrize(("height", "width"), [(96, 200), (200, 96), (480, 270)])
-def test_the_centre_is_kept_at_every_shrinking(tmp_path, height, width):
+def test_the_centre_crop_is_the_same_at_every_decode_size(tmp_path, height, width):
     side, source = min(height, width), picture(height, width)
     write_clip(tmp_path / "a.mp4", source, 10)
     top, left = (height - side) // 2, (width - side) // 2
@@ -126,7 +126,7 @@ def test_the_centre_is_kept_at_every_shrinking(tmp_path, height, width):
     assert psnr(read(tmp_path / "a.mp4", size=32).frame_TCHW, expected) > 32
 
 
-def test_a_fine_checkerboard_becomes_grey(tmp_path):
+def test_resizing_is_antialiased(tmp_path):
     board_HW = ((torch.arange(256)[:, None] + torch.arange(256)) % 2).float()
     write_clip(tmp_path / "board.mp4", board_HW.expand(2, 3, 256, 256), 10)
     frame_TCHW = read(tmp_path / "board.mp4", size=30).frame_TCHW[..., 2:-2, 2:-2]
@@ -169,7 +169,7 @@ def test_writing_keeps_the_size(tmp_path, suffix, height, width):
 
 
 @pytest.mark.parametrize(("suffix", "floor"), [(".mp4", 36), (".webm", 34), (".gif", 28)])
-def test_round_trip_keeps_the_picture_and_the_rate(tmp_path, suffix, floor):
+def test_a_round_trip_keeps_pixels_and_frame_rate(tmp_path, suffix, floor):
     source = picture(64, 64, count=6)
     source = (source + torch.linspace(0, 0.1, 6).view(6, 1, 1, 1)).clamp(0, 1)
     write_clip(tmp_path / f"a{suffix}", source, 12.5)
@@ -178,7 +178,7 @@ def test_round_trip_keeps_the_picture_and_the_rate(tmp_path, suffix, floor):
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".webm", ".gif"])
-def test_the_same_frames_give_the_same_bytes_and_nothing_else(tmp_path, suffix):
+def test_output_is_deterministic_and_leaves_no_other_files(tmp_path, suffix):
     source = torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     for name in ("a", "b"):
         write_clip(tmp_path / f"{name}{suffix}", source, 10)
@@ -187,7 +187,7 @@ def test_the_same_frames_give_the_same_bytes_and_nothing_else(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".gif"])
-def test_a_failed_write_leaves_the_old_file_and_no_new_one(tmp_path, monkeypatch, suffix):
+def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch, suffix):
     (tmp_path / f"a{suffix}").write_bytes(b"old")
 
     def broken(part, *_):
@@ -209,33 +209,33 @@ def test_a_failed_write_leaves_the_old_file_and_no_new_one(tmp_path, monkeypatch
         ("a.mp4", torch.zeros(2, 3, 16, 16, dtype=torch.uint8), 10, "uint8"),
         ("a.mp4", torch.full((2, 3, 16, 16), math.nan), 10, "not finite"),
         ("a.mp4", torch.zeros(0, 3, 16, 16), 10, r"\(0, 3, 16, 16\)"),
-        ("a.mp4", torch.rand(2, 3, 16, 16), 0, "frames_per_second is 0"),
+        ("a.mp4", torch.rand(2, 3, 16, 16), 0, "frames_per_second must be a finite number above 0, got 0"),
         ("a.gif", torch.rand(2, 3, 16, 16), 60, "at most 50"),
-        ("a.txt", torch.rand(2, 3, 16, 16), 10, r"\.mp4, \.webm or \.gif"),
+        ("a.txt", torch.rand(2, 3, 16, 16), 10, r"a\.txt must end in \.mp4, \.webm or \.gif, got \.txt"),
         ("nowhere/a.mp4", torch.rand(2, 3, 16, 16), 10, "folder 'nowhere'"),
     ],
 )
-def test_what_cannot_be_written_says_why(tmp_path, name, frames, rate, says):
+def test_invalid_output_raises_an_error_with_the_reason(tmp_path, name, frames, rate, says):
     with pytest.raises(ValueError, match=says):
         write_clip(tmp_path / name, frames, rate)
     assert not os.listdir(tmp_path)
 
 
-# Refusals
+# Errors
 
 
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"frames_per_second": 0}, "frames_per_second is 0"),
-        ({"frames_per_second": math.nan}, "frames_per_second is nan"),
-        ({"size": -1}, "size is -1"),
+        ({"frames_per_second": 0}, "frames_per_second must be a finite number above 0, got 0"),
+        ({"frames_per_second": math.nan}, "frames_per_second must be a finite number above 0, got nan"),
+        ({"size": -1}, "size must be a finite number above 0, got -1"),
         ({"num_frames": 1}, "num_frames must be at least 2, or None for all, got 1"),
-        ({"start_seconds": -0.1}, "start_seconds is -0.1"),
-        ({"start_seconds": math.inf}, "start_seconds is inf"),
+        ({"start_seconds": -0.1}, "start_seconds must be a finite number of at least 0, got -0.1"),
+        ({"start_seconds": math.inf}, "start_seconds must be a finite number of at least 0, got inf"),
     ],
 )
-def test_arguments_out_of_range_say_so(counting_mp4, options, says):
+def test_arguments_out_of_range_raise_value_error(counting_mp4, options, says):
     with pytest.raises(ValueError, match=says) as caught:
         read_clip(counting_mp4, **{"frames_per_second": 10, "size": 32, **options})
     assert not isinstance(caught.value, VideoError)
@@ -251,7 +251,7 @@ def _make(name: str, folder: Path, counting_mp4: Path) -> None:
         path.touch()
     elif name == "text.mp4":
         path.write_text("hello, this is text")
-    elif name == "list.mp4":  # a play list must not make the decoder open another file
+    elif name == "list.mp4":  # a play list cannot make the decoder open another file
         path.write_text(f"ffconcat version 1.0\nfile {counting_mp4.name}\n")
     elif name == "sound.mp4":
         ffmpeg("-f", "lavfi", "-i", "sine=d=1", "-c:a", "aac", path)
@@ -271,25 +271,34 @@ def _make(name: str, folder: Path, counting_mp4: Path) -> None:
         ("empty.mp4", "0 bytes"),
         ("text.mp4", "not a readable video"),
         ("list.mp4", "not a readable video"),
-        ("sound.mp4", "only sound"),
-        ("one.mp4", "has 1 frame; a latent action needs at least 2"),
-        ("tiny.mp4", "8 x 8 pixels; each side needs at least 16"),
+        ("sound.mp4", "has audio but no video stream"),
+        ("one.mp4", "gives 1 frame .* at least 2 are needed. Choose a longer video"),
+        ("tiny.mp4", "8 x 8 pixels; each side must have at least 16"),
     ],
 )
-def test_files_that_cannot_be_used_say_why(tmp_path, counting_mp4, trusted, name, says):
+def test_unusable_files_raise_an_error_with_name_and_reason(tmp_path, counting_mp4, trusted, name, says):
     _make(name, tmp_path, counting_mp4)
     with pytest.raises(VideoError, match=says) as caught:
         read_clip(tmp_path / name, 10, 32, trusted=trusted)
     assert str(caught.value).startswith(name) and str(tmp_path) not in str(caught.value)
 
 
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_video_of_one_frame_is_enough_for_a_target(tmp_path, counting_mp4, trusted):
+    _make("one.mp4", tmp_path, counting_mp4)
+    clip = read_clip(tmp_path / "one.mp4", 10, 32, trusted=trusted, min_frames=1)
+    assert clip.frame_TCHW.shape == (1, 3, 32, 32)
+    with pytest.raises(VideoError, match=r"one\.mp4 gives 1 frame at 10 frames per second; an action needs at least 2"):
+        next(read_frames(tmp_path / "one.mp4", 10, 32, trusted))
+
+
 @pytest.mark.parametrize("start", [5.0, 7.5, 1e9])
-def test_a_start_beyond_the_end_says_the_length(counting_mp4, start):
+def test_a_start_after_the_end_raises_an_error_with_the_duration(counting_mp4, start):
     with pytest.raises(VideoError, match=r"counting.mp4 is 5.00 s long"):
         read(counting_mp4, start_seconds=start)
 
 
-def test_a_rate_too_low_for_two_frames_says_so(counting_mp4):
+def test_a_frame_rate_too_low_for_two_frames_raises_an_error(counting_mp4):
     with pytest.raises(VideoError, match=r"gives 1 frame from 4 s on at 0\.5 frames per second"):
         read(counting_mp4, 0.5, start_seconds=4)
 
@@ -297,14 +306,14 @@ def test_a_rate_too_low_for_two_frames_says_so(counting_mp4):
 @pytest.mark.parametrize(
     ("limit", "says"),
     [
-        ({"max_bytes": 100}, "MiB can be read"),
+        ({"max_bytes": 100}, "at most 0 MiB are allowed"),
         ({"max_side": 50}, "64 x 48 pixels; at most 50"),
-        ({"max_pixels": 1000}, "1000 in all"),
-        ({"max_seconds": 2}, "5 s long; at most 2 s"),
-        ({"max_declared_frames": 20}, "50 frames; at most 20"),
-        ({"max_reply_bytes": 100_000}, "would give"),
+        ({"max_pixels": 1000}, "1000 in total"),
+        ({"max_seconds": 2}, "declares 5 s; at most 2 s"),
+        ({"max_declared_frames": 20}, "declares 50 frames; at most 20"),
+        ({"max_reply_bytes": 100_000}, "would give [0-9]+ frames at this size; request at most"),
     ],
 )
-def test_files_over_the_limits_say_which(counting_mp4, limit, says):
+def test_files_over_a_limit_raise_an_error_that_names_it(counting_mp4, limit, says):
     with pytest.raises(VideoError, match=says):
         read(counting_mp4, limits=DecodeLimits(**limit))

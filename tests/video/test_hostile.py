@@ -1,4 +1,4 @@
-"""The law of the door: whatever file comes, a clip or a sentence with its name, and this process lives on."""
+"""Hostile files give a clip or an error with the file's name and a reason, and never end this process."""
 
 import json
 import random
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lawm_core.contracts import Clip, VideoError
+from lawm_core.types import Clip, VideoError
 from lawm_core.video.files import read_clip, write_clip
 from tests.video.conftest import numbered
 
@@ -17,7 +17,7 @@ TOOL = Path(__file__).resolve().parents[2].parent / "shared" / "tools" / "hostil
 
 
 def own_cases(folder: Path, mutants: int) -> list[dict]:
-    """What the tool would write, in small, for a checkout without it."""
+    """Write a small set of hostile files, for a checkout without the shared tool."""
     write_clip(folder / "normal.mp4", numbered(40), 10)
     write_clip(folder / "normal.webm", numbered(40), 10)
     write_clip(folder / "normal.gif", numbered(40), 10)
@@ -56,7 +56,7 @@ def tool_cases(folder: Path, mutants: int) -> list[dict]:
 
 
 def unexpected(folder: Path, cases: list[dict]) -> list[tuple[str, str]]:
-    """Files that came to another end than they should, with that end; the shape of every answer is asserted here."""
+    """Return files with an unexpected outcome, with that outcome. Every clip and every error is checked here."""
 
     def outcome(case: dict) -> str:
         name = case["file"]
@@ -76,10 +76,10 @@ def unexpected(folder: Path, cases: list[dict]) -> list[tuple[str, str]]:
 
 @pytest.mark.slow
 def test_hostile_files_give_frames_or_a_reason(tmp_path):
-    """With the shared tool where it lies beside the checkout, else with our own cases; never with none."""
+    """Use the shared tool if it is beside the checkout, else our own cases."""
     cases = (tool_cases if TOOL.exists() else own_cases)(tmp_path, 100)
     assert len(cases) >= 100 and unexpected(tmp_path, cases) == []
 
 
-def test_our_own_hostile_files_give_frames_or_a_reason(tmp_path):
+def test_a_few_hostile_files_give_frames_or_a_reason(tmp_path):
     assert unexpected(tmp_path, own_cases(tmp_path, 12)) == []

@@ -1,5 +1,6 @@
-"""Files of kinds that people have, read as ffmpeg reads them: the frame on screen at each time, upright, in shape and
-colour. Every frame of the test scene has a hue of its own.
+"""Common kinds of files are read as ffmpeg reads them: frame on screen at each time, orientation, shape and colour.
+
+Every frame of the test scene has a hue of its own.
 """
 
 import re
@@ -12,12 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from lawm_core.contracts import VideoError
+from lawm_core.types import VideoError
 from lawm_core.video import decode
+from lawm_core.video.decode_types import decode_size
 from lawm_core.video.files import probe_video, read_clip, read_frames
-from lawm_core.video.info import shrunk
 from lawm_core.video.timeline import frames_on_screen
-from lawm_core.video.transforms import square
+from lawm_core.video.transforms import to_square
 from tests.video.conftest import ffmpeg
 
 SIZE = 48
@@ -55,32 +56,32 @@ KINDS = {
 
 
 def reference(path: Path) -> tuple[np.ndarray, torch.Tensor]:
-    """What ffmpeg itself decodes: stamp_F in seconds from the first frame on, and frame_FCHW."""
+    """Return ffmpeg's own frames: start_X in seconds from the first frame on, and frame_XCHW."""
     info = probe_video(path)
-    width, height = shrunk(info.width, info.height, SIZE)
+    width, height = decode_size(info.width, info.height, SIZE)
     command = [
         imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-i", str(path), "-vf",
         f"showinfo,scale={width}:{height}:flags=bicubic", "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt",
         "rgb24", "-",
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, check=True)
-    stamp_F = np.array([float(t) for t in re.findall(rb"pts_time:(-?[\d.]+)", done.stderr)])
-    byte_FHWC = np.frombuffer(done.stdout, np.uint8).reshape(-1, height, width, 3)
-    return stamp_F - stamp_F[0], square(torch.from_numpy(byte_FHWC.copy()), SIZE)
+    start_X = np.array([float(t) for t in re.findall(rb"pts_time:(-?[\d.]+)", done.stderr)])
+    byte_XHWC = np.frombuffer(done.stdout, np.uint8).reshape(-1, height, width, 3)
+    return start_X - start_X[0], to_square(torch.from_numpy(byte_XHWC.copy()), SIZE)
 
 
 def largest_difference(path: Path) -> float:
-    """The largest mean difference of a frame from ffmpeg's own, at five starts and from end to end."""
-    stamp_F, true_FCHW = reference(path)
+    """Return the largest mean difference of a frame from ffmpeg's, at five start times and over the whole file."""
+    start_X, true_XCHW = reference(path)
     worst = 0.0
-    for start in np.linspace(0, stamp_F[-1] - 0.6, 5).tolist():
+    for start in np.linspace(0, start_X[-1] - 0.6, 5).tolist():
         clip = read_clip(path, RATE, SIZE, num_frames=3, start_seconds=start, trusted=True)
-        index_T = frames_on_screen(stamp_F, start + np.arange(3) / RATE, 2e-3)
-        worst = max(worst, (clip.frame_TCHW - true_FCHW[index_T]).abs().mean(dim=(1, 2, 3)).max().item())
+        index_T = frames_on_screen(start_X, start + np.arange(3) / RATE, 2e-3)
+        worst = max(worst, (clip.frame_TCHW - true_XCHW[index_T]).abs().mean(dim=(1, 2, 3)).max().item())
     whole_TCHW = torch.cat(list(read_frames(path, RATE, 2 * SIZE, trusted=True)))
-    assert abs(len(whole_TCHW) - stamp_F[-1] * RATE) <= 2
-    index_T = frames_on_screen(stamp_F, np.arange(len(whole_TCHW)) / RATE, 2e-3)
-    off_T = (square(whole_TCHW.permute(0, 2, 3, 1), SIZE) - true_FCHW[index_T]).abs().mean(dim=(1, 2, 3))
+    assert abs(len(whole_TCHW) - start_X[-1] * RATE) <= 2
+    index_T = frames_on_screen(start_X, np.arange(len(whole_TCHW)) / RATE, 2e-3)
+    off_T = (to_square(whole_TCHW.permute(0, 2, 3, 1), SIZE) - true_XCHW[index_T]).abs().mean(dim=(1, 2, 3))
     return max(worst, off_T.max().item())
 
 
@@ -99,7 +100,7 @@ def test_pixels_that_are_not_square_become_so(tmp_path):
 @pytest.mark.parametrize(
     "matrix", [(-1, 0, 0, 1, 160, 0), (1, 0, 0, -1, 0, 120), (0, 1, 1, 0, 0, 0), (0, -1, -1, 0, 120, 160)]
 )
-def test_mirrored_display_matrices_are_honoured(tmp_path, matrix):
+def test_mirrored_display_matrices_are_applied(tmp_path, matrix):
     ffmpeg(*scene(2), *X264, tmp_path / "flat.mp4")
     data = bytearray((tmp_path / "flat.mp4").read_bytes())
     at = data.find(b"tkhd")
@@ -111,7 +112,7 @@ def test_mirrored_display_matrices_are_honoured(tmp_path, matrix):
 
 
 @pytest.mark.parametrize(("marked", "width"), [(0, 80), (1, 160)])
-def test_of_two_streams_the_one_that_ffmpeg_takes_is_read(tmp_path, marked, width):
+def test_of_two_streams_the_one_that_ffmpeg_chooses_is_read(tmp_path, marked, width):
     ffmpeg(
         *scene(2, "80x80"), *scene(2), "-map", "0:v", "-map", "1:v", *X264, f"-disposition:v:{1 - marked}", "0",
         f"-disposition:v:{marked}", "default", tmp_path / "two.mp4",
@@ -121,7 +122,7 @@ def test_of_two_streams_the_one_that_ffmpeg_takes_is_read(tmp_path, marked, widt
 
 
 @pytest.mark.parametrize("shift", [[], ["-output_ts_offset", "90000"]])
-def test_joined_transport_streams_go_on_where_time_starts_again(tmp_path, shift):
+def test_concatenated_transport_streams_are_read_in_one_timeline(tmp_path, shift):
     ffmpeg(*scene(3), *X264, "-g", "25", *shift, tmp_path / "a.ts")
     ffmpeg(*scene(3, more="+180,negate"), *X264, "-g", "25", tmp_path / "b.ts")
     joined = tmp_path / "joined.ts"
@@ -130,25 +131,25 @@ def test_joined_transport_streams_go_on_where_time_starts_again(tmp_path, shift)
     assert largest_difference(joined) < NEAR
 
 
-def test_sound_longer_than_the_picture_ends_with_the_picture(tmp_path):
+def test_a_file_whose_audio_is_longer_ends_with_its_last_frame(tmp_path):
     path = tmp_path / "long_sound.webm"
     ffmpeg(
         "-f", "lavfi", "-i", "testsrc2=s=64x64:r=12:d=50", "-f", "lavfi", "-i", "sine=d=52", "-c:v", "libvpx-vp9",
         "-cpu-used", "8", "-g", "60", "-c:a", "libopus", path,
     )  # fmt: skip
-    assert sum(len(piece) for piece in read_frames(path, 12.0, 64)) == 600
+    assert sum(len(part) for part in read_frames(path, 12.0, 64)) == 600
     with pytest.raises(VideoError, match=r"cannot be read from 50\.5 s"):
         read_clip(path, 12.0, 64, 8, start_seconds=50.5)
 
 
-def test_unneeded_frames_are_left_out_and_the_others_are_the_same(tmp_path, monkeypatch):
+def test_skipping_unneeded_frames_does_not_change_the_others(tmp_path, monkeypatch):
     ffmpeg(*scene(), *X264, "-x264-params", "keyint=50:bframes=3", tmp_path / "a.mp4")
     quick = read_clip(tmp_path / "a.mp4", RATE, SIZE, trusted=True).frame_TCHW
-    monkeypatch.setattr(decode, "SKIPPING", ())
+    monkeypatch.setattr(decode, "SKIPPING_CODECS", ())
     assert torch.equal(quick, read_clip(tmp_path / "a.mp4", RATE, SIZE, trusted=True).frame_TCHW)
 
 
-PROVEN = {
+VERIFIED = {
     "closed.mp4": [*X264, "-x264-params", "open-gop=0:keyint=25:bframes=3"],
     "closed.mkv": [*X264, "-x264-params", "open-gop=0:keyint=25:bframes=3"],
     "closed.mov": "-c:v libx265 -x265-params log-level=error:pools=1:keyint=25:open-gop=0 -preset ultrafast".split(),
@@ -156,10 +157,10 @@ PROVEN = {
 }
 
 
-@pytest.mark.parametrize("name", PROVEN)
-def test_decord_reads_what_it_was_proven_to_read(tmp_path, name, monkeypatch):
-    """The same moments as PyAV; colours differ a little, because decord does not know where chroma lies."""
-    ffmpeg(*scene(), *PROVEN[name], tmp_path / name)
+@pytest.mark.parametrize("name", VERIFIED)
+def test_decord_reads_verified_kinds_correctly(tmp_path, name, monkeypatch):
+    """Same frames as PyAV; colours differ slightly, because decord ignores the position of chroma."""
+    ffmpeg(*scene(), *VERIFIED[name], tmp_path / name)
     used = []
     read = decode.decode_decord
     monkeypatch.setattr(decode, "decode_decord", lambda *given: used.append(1) or read(*given))
@@ -173,15 +174,15 @@ def test_decord_reads_what_it_was_proven_to_read(tmp_path, name, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["open_gop.mp4", "open_gop.ts", "mpeg4_b.mp4", "mpeg2_b.mov", "mjpeg.asf", "wmv2.wmv"])
-def test_decord_is_not_asked_for_what_it_reads_wrongly(tmp_path, name, monkeypatch):
+def test_decord_is_not_used_for_kinds_that_it_reads_wrongly(tmp_path, name, monkeypatch):
     ffmpeg(*scene(3), *KINDS[name], tmp_path / name)
     monkeypatch.setenv("LAWM_READER", "decord")
-    monkeypatch.setattr(decode, "decode_decord", lambda *_: pytest.fail("decord was asked"))
+    monkeypatch.setattr(decode, "decode_decord", lambda *_: pytest.fail("decord was used"))
     assert largest_difference(tmp_path / name) < NEAR
 
 
-def test_a_reader_that_does_not_exist_is_named(tmp_path, monkeypatch):
+def test_an_unknown_reader_raises_an_error(tmp_path, monkeypatch):
     ffmpeg(*scene(1), *X264, tmp_path / "a.mp4")
     monkeypatch.setenv("LAWM_READER", "opencv")
-    with pytest.raises(ValueError, match="LAWM_READER is 'opencv'; needed: one of pyav, decord"):
+    with pytest.raises(ValueError, match="LAWM_READER must be one of pyav, decord, got 'opencv'"):
         read_clip(tmp_path / "a.mp4", RATE, SIZE)

@@ -1,86 +1,91 @@
-"""Noise limits what an action may carry: a Gaussian held near a standard normal [LAWM §2]."""
+"""The noisy bottleneck: Gaussian actions with a penalty on their KL divergence from a standard normal [LAWM §2]."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
-from lawm_core.models.bottlenecks.base import BottleneckOutput, between
-from lawm_core.shares import normal_rows
+from lawm_core.batch_slice import WHOLE_BATCH, BatchSlice
+from lawm_core.models.bottlenecks.base import Bottleneck, BottleneckConfig, BottleneckOutput, geometric
 
 
 @dataclass(frozen=True, kw_only=True)
-class NoisyConfig:
-    """beta weighs KL(q || N(0, I)); capacity 1 takes the paper's smallest [LAWM §2].
+class NoisyConfig(BottleneckConfig):
+    """Config of the noisy bottleneck, whose cost is beta * KL(q(z) || N(0, I)).
 
-    Capacity 0 takes ten times the paper's largest, 5e-3: our states' errors are smaller, and there the dial should say
-    hardly more than nothing.
+    beta_low_capacity, beta_high_capacity: beta at capacity 0 and 1, interpolated geometrically between them. The
+        default at capacity 1 is the paper's smallest beta [LAWM §2]. The default at capacity 0 is ten times the
+        paper's largest, 5e-3, because prediction errors are smaller here.
+    noise_cost: estimate, for an untrained model, of how fast the prediction error grows with the variance of the noise
+        in one dimension. It sets the initial variance.
     """
 
     kind: str = "noisy"
-    action_width: int = 128
     beta_low_capacity: float = 5e-2
     beta_high_capacity: float = 1e-6
-    worth: float = 5e-3  # prediction error that a unit of variance in one number costs, before training
-    first_spread: float = 0.1  # variance of an action's numbers before training, where they are not a flow's
+    noise_cost: float = 5e-3
 
     def __post_init__(self) -> None:
         if not 0 < self.beta_high_capacity <= self.beta_low_capacity:
             raise ValueError(
-                f"beta runs from {self.beta_low_capacity} at capacity 0 to {self.beta_high_capacity} at capacity 1; "
-                "both must be positive and the second no larger."
+                "beta must be positive and must not increase with capacity, got "
+                f"beta_low_capacity={self.beta_low_capacity} and beta_high_capacity={self.beta_high_capacity}."
             )
 
+    def build(self) -> NoisyBottleneck:
+        """Return an untrained bottleneck."""
+        return NoisyBottleneck(self)
 
-class NoisyBottleneck(nn.Module):
-    """A Gaussian q(z | s_t, s_{t+1}) held near N(0, I); sampled while training, its mean otherwise."""
 
-    batch_capacity = False
-    raw_scale = 1.0
+class NoisyBottleneck(Bottleneck):
+    """Actions with a Gaussian distribution q(z | s_t, s_t+1) and a KL penalty.
+
+    An action is a sample of q in training mode, and the mean of q otherwise.
+    """
+
+    config: NoisyConfig
 
     def __init__(self, config: NoisyConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.raw_width = 2 * config.action_width
+        super().__init__(config)
+        self.input_width = 2 * config.action_width  # mean, and log variance relative to the initial variance
 
-    def beta(self, capacity: Tensor) -> Tensor:
-        """The KL's weight."""
-        return between(self.config.beta_low_capacity, self.config.beta_high_capacity, capacity)
+    def forward(self, input_BUX: Tensor, capacity_B: Tensor, batch_slice: BatchSlice = WHOLE_BATCH) -> BottleneckOutput:
+        """Return latent actions and their cost, beta * KL, where KL is summed over the dimensions of an action.
 
-    def first_variance(self, capacity: Tensor) -> Tensor:
-        """The variance of a fresh q, the one at which noise costs in prediction what it saves in KL.
-
-        Signal must come before noise, or the world model learns to ignore actions before they say anything.
+        The metric `nats` is the mean KL divergence of an action.
         """
-        beta = self.beta(capacity)
-        return beta / (beta + self.config.worth)
-
-    def first_trust(self, capacity_K: Tensor, variance_A: Tensor | None = None) -> Tensor:
-        """The share of a fresh action's variance that is signal: the best linear guess's gain."""
-        noise_K1 = self.first_variance(capacity_K)[:, None]
-        signal_A = noise_K1.new_tensor(self.config.first_spread) if variance_A is None else variance_A
-        return (signal_A / (signal_A + noise_K1)).expand(-1, self.config.action_width)
-
-    def first_correction(self, capacity_K: Tensor) -> Tensor:
-        """None at full capacity, where an action already says all that was read."""
-        return 1 - capacity_K
-
-    def sample(self, capacity_B: Tensor, generator: Generator | None = None) -> Tensor:
-        """action_BA from N(0, I), the paper's sampler."""
-        return torch.randn(len(capacity_B), self.config.action_width, generator=generator, device=capacity_B.device)
-
-    def settle(self, action_BA: Tensor, capacity_B: Tensor) -> Tensor:
-        """Any numbers are an action."""
-        return action_BA
-
-    def forward(self, raw_BUX: Tensor, capacity_B: Tensor) -> BottleneckOutput:
-        """cost_BU = beta * KL, the KL summed over the action's dimensions."""
-        mean, log_variance = raw_BUX.float().chunk(2, dim=-1)
-        log_variance = (log_variance + self.first_variance(capacity_B)[:, None, None].log()).clamp(-12, 4)
+        mean, log_variance = input_BUX.float().chunk(2, dim=-1)
+        log_variance = (log_variance + self.init_variance(capacity_B)[:, None, None].log()).clamp(-12, 4)
         kl_BU = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=-1)
         action = mean
         if self.training:
-            action = mean + normal_rows(*mean.shape, device=mean.device) * (0.5 * log_variance).exp()
+            action = mean + batch_slice.randn(*mean.shape, device=mean.device) * (0.5 * log_variance).exp()
         return BottleneckOutput(action, self.beta(capacity_B)[:, None] * kl_BU, {"nats": kl_BU.mean().detach()})
+
+    def sample(self, capacity_B: Tensor, generator: Generator | None = None) -> Tensor:
+        """Sample N(0, I), as in the paper."""
+        return torch.randn(len(capacity_B), self.config.action_width, generator=generator, device=capacity_B.device)
+
+    def beta(self, capacity: Tensor) -> Tensor:
+        """Return the weight of the KL divergence at a capacity."""
+        return geometric(self.config.beta_low_capacity, self.config.beta_high_capacity, capacity)
+
+    def init_variance(self, capacity: Tensor) -> Tensor:
+        """Return the variance of q before training, at which less noise would cost more KL than it saves in error.
+
+        The prediction error is estimated from `noise_cost`. With much more noise than this at the start, the world
+        model would learn to ignore actions.
+        """
+        beta = self.beta(capacity)
+        return beta / (beta + self.config.noise_cost)
+
+    def init_gain(self, capacity_K: Tensor, variance_A: Tensor) -> Tensor:
+        """Return gain_KA, the initial gain of each action dimension in the world model at K capacities.
+
+        variance_A: expected variance of each dimension without noise. Multiplied by its gain, a noisy action is the
+        best linear estimate of the action without noise: gain = variance_A / (variance_A + variance of the noise).
+        """
+        noise_K1 = self.init_variance(capacity_K)[:, None]
+        return variance_A / (variance_A + noise_K1)

@@ -1,60 +1,54 @@
-"""The two lines between which every family moves: no action at all, and actions without a limit [LAWM §2]."""
+"""Reference lines for the bottlenecks: actions of zeros, and actions without a limit [LAWM §2]."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
-from lawm_core.models.bottlenecks.base import BottleneckOutput
+from lawm_core.batch_slice import WHOLE_BATCH, BatchSlice
+from lawm_core.models.bottlenecks.base import Bottleneck, BottleneckConfig, BottleneckOutput
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeterministicConfig:
-    """No action at all: what the past alone foretells."""
+class DeterministicConfig(BottleneckConfig):
+    """All actions are zero, so that the world model predicts from the past alone."""
 
     kind: str = "deterministic"
-    action_width: int = 128
+
+    def build(self) -> ReferenceBottleneck:
+        """Return the bottleneck."""
+        return ReferenceBottleneck(self, scale=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class UnconstrainedConfig:
-    """Actions of full width at no cost: all that this width and this network can say."""
+class UnconstrainedConfig(BottleneckConfig):
+    """Actions are the unchanged output of inverse dynamics, at no cost."""
 
     kind: str = "unconstrained"
-    action_width: int = 128
+
+    def build(self) -> ReferenceBottleneck:
+        """Return the bottleneck."""
+        return ReferenceBottleneck(self, scale=1.0)
 
 
-class ReferenceBottleneck(nn.Module):
-    """Either end of every dial: actions pass as they are, or as zeros, and cost nothing."""
+class ReferenceBottleneck(Bottleneck):
+    """Multiplies the output of inverse dynamics by `scale`, 0 or 1. It has no cost and no prior."""
 
-    batch_capacity = False
-    raw_scale = 1.0
+    def __init__(self, config: BottleneckConfig, scale: float) -> None:
+        super().__init__(config)
+        self.scale = scale
 
-    def __init__(self, config: DeterministicConfig | UnconstrainedConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.raw_width = config.action_width
-        self.passes = isinstance(config, UnconstrainedConfig)
-
-    def first_trust(self, capacity_K: Tensor, variance_A: Tensor | None = None) -> Tensor:
-        """Nothing is lost on the way."""
-        return torch.ones(len(capacity_K), self.config.action_width)
-
-    def first_correction(self, capacity_K: Tensor) -> Tensor:
-        """None at full capacity, where an action already says all that was read."""
-        return 1 - capacity_K
+    def forward(self, input_BUX: Tensor, capacity_B: Tensor, batch_slice: BatchSlice = WHOLE_BATCH) -> BottleneckOutput:
+        """Return latent actions and costs of zero."""
+        action_BUA = input_BUX.float() * self.scale
+        return BottleneckOutput(action_BUA, torch.zeros_like(action_BUA[..., 0]))
 
     def sample(self, capacity_B: Tensor, generator: Generator | None = None) -> Tensor:
-        """There is no prior to sample from; zeros."""
+        """Return actions of zeros, because there is no prior to sample from."""
         return torch.zeros(len(capacity_B), self.config.action_width, device=capacity_B.device)
 
-    def settle(self, action_BA: Tensor, capacity_B: Tensor) -> Tensor:
-        """As they are, or zeros."""
-        return action_BA * float(self.passes)
-
-    def forward(self, raw_BUX: Tensor, capacity_B: Tensor) -> BottleneckOutput:
-        """cost_BU is zero."""
-        action_BUA = raw_BUX.float() * float(self.passes)
-        return BottleneckOutput(action_BUA, torch.zeros_like(action_BUA[..., 0]))
+    def project(self, action_XA: Tensor, capacity_X: Tensor) -> Tensor:
+        """Return the actions multiplied by `scale`: unchanged, or zeros."""
+        return action_XA * self.scale

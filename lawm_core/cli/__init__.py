@@ -1,0 +1,1 @@
+"""The `lawm` command line, one module per group of commands."""

@@ -1,0 +1,1 @@
+"""Training data: clip folders, frame store, shards, LeRobot episodes, synthetic pairs, sample clips."""

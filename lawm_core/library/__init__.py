@@ -1,0 +1,1 @@
+"""Action libraries and their maps: building, layouts, nearest neighbours and summaries of motion."""

@@ -1,0 +1,1 @@
+"""Simulated robots and the episode recorder."""

@@ -1,0 +1,1 @@
+"""Transfers, action scripts and replay."""
