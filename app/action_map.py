@@ -94,7 +94,8 @@ class ActionMap:
             trusted=True,
         )
         with torch.inference_mode():
-            state_TND = torch.cat([self.model.encode(frame_TCHW[None])[0] for frame_TCHW in clip.frame_TCHW.split(64)])
+            parts = [self.model.encode(frame_TCHW[None])[0] for frame_TCHW in clip.frame_TCHW.split(CHUNK)]
+        state_TND = torch.cat(parts)
         return torch.stack((state_TND[:-1], state_TND[1:]), dim=1)
 
     def neighbours(self, action_A: Tensor, family: str, capacity: float, count: int = NEIGHBOURS) -> list[int]:

@@ -24,6 +24,7 @@ from app.pictures import pack_picture, unpack_picture
 
 MAX_STEPS = 64  # of a drive; scripts have the same limit
 STATE_CACHE_BYTES = 16 << 20  # for rollout states of all drives; a state that was dropped is computed again
+PLAN_BYTES = 96 << 20  # for the plans of a search that are rolled out together
 MAX_SIMULATORS = 4  # simulators that are open at once; each takes 30 MB
 MIN_VISIBLE_FRACTION = 0.5  # if less of a predicted frame is visible in its reference frame, it becomes the reference
 SHOWN_PLANS = 5  # plans whose end frames are shown: the plan of the search and the best other candidates
@@ -307,7 +308,7 @@ class Driver:
         space = lawm.robot_search_space(drive.robot, self.model.robot(drive.robot))
         with self.lock, torch.inference_mode():
             state = self._rollout_state(drive)
-            dynamics = lawm.WorldModelDynamics(state)
+            dynamics = lawm.WorldModelDynamics(state, PLAN_BYTES)
             goal_ND = self.model.encode(goal.frame_CHW[None, None])[0, 0]
         reference_1CHW = unpack_picture(drive.frames[drive.references[-1]])[None]
         config = CEM_CONFIGS["arm" if drive.robot == "arm" else "rover"]

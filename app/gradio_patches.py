@@ -43,6 +43,8 @@ INTERNALS = {  # qualified name: first 16 hex digits of the SHA-256 of its sourc
     "gradio.utils.LRUCache": "18eefdf1c25eb18d",
     # add_input_checks
     "gradio.blocks.Blocks.validate_inputs": "a03995ce616e32e7",
+    # limit_websockets
+    "gradio.http_server.start_server": "266da769f01a8100",
 }
 
 
@@ -78,6 +80,20 @@ def keep_state_only() -> None:
     from app.sessions import StateOnlySession
 
     state_holder.SessionState = StateOnlySession
+
+
+def limit_websockets(max_bytes: int, max_queue: int) -> None:
+    """Limit the size of a WebSocket message, and the number of messages per socket that wait to be read.
+
+    Call it before `Blocks.launch`, which offers no such options. By default, 32 messages of 16 MiB could wait.
+    """
+    from functools import partial
+    from types import SimpleNamespace
+
+    import uvicorn
+    from gradio import http_server
+
+    http_server.uvicorn = SimpleNamespace(Config=partial(uvicorn.Config, ws_max_size=max_bytes, ws_max_queue=max_queue))
 
 
 def replace_queue(page: gr.Blocks, queue: Queue) -> None:

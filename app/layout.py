@@ -13,6 +13,7 @@ from app.components.message import build_message
 from app.components.tabs import build_tabs, tab_content
 from app.gradio_patches import add_input_checks
 from app.jobs import Jobs
+from app.live import LiveDesk
 from app.options import KEEP_SECONDS, NAME
 from app.pictures import data_uri
 from app.queueing import use_fair_queue
@@ -24,7 +25,9 @@ from app.tabs.compose import build_compose_tab, wire_compose_tab
 from app.tabs.drive import build_drive_tab, wire_drive_tab
 from app.tabs.endpoints import build_endpoints, check_input
 from app.tabs.link import wire_link
+from app.tabs.live import build_live_tab, wire_live_tab
 from app.tabs.selection import PRIVATE, REMOTE, Selection, build_settings, build_sides
+from app.tabs.touch import build_touch_tab, wire_touch_tab
 from app.tabs.transfer import build_transfer_tab, wire_transfer_tab
 from app.views import View
 
@@ -34,14 +37,16 @@ FOLDER = Path(__file__).parent
 
 def build_page(
     studio: Studio, first: View | None, curves: list[dict], card: str | None = None, keep_seconds: int = KEEP_SECONDS,
-    behind_proxy: bool = False,
+    behind_proxy: bool = False, desk: LiveDesk | None = None,
 ) -> gr.Blocks:  # fmt: skip
     """Build the page.
 
     first: the result that is on the page when it opens, if any. curves: scores against capacity, as returned by
     `report_curves.read_curves`. card: the model card in Markdown, if there is one. keep_seconds: how long uploads and
-    results are kept. behind_proxy: see `queueing.FairQueue`.
+    results are kept. behind_proxy: see `queueing.FairQueue`. desk: holds the live sessions, which the server's
+    WebSocket (`live_socket`) needs too.
     """
+    desk = desk or LiveDesk(studio)
     gr.set_static_paths(static_paths(studio.action_map))
     with gr.Blocks(title=NAME, analytics_enabled=False, delete_cache=(max(1, keep_seconds // 6), keep_seconds)) as page:
         copy = build_header(studio)
@@ -50,6 +55,10 @@ def build_page(
         tabs = build_tabs("tabs")
         with tab_content("transfer"):
             transfer = build_transfer_tab(studio, first)
+        with tab_content("touch"):
+            touch = build_touch_tab()
+        with tab_content("live"):
+            live = build_live_tab(studio)
         with tab_content("action-map"):
             action_map = build_map_tab(studio)
         with tab_content("compose"):
@@ -70,8 +79,11 @@ def build_page(
         run.click(None, None, tabs, js="() => 'transfer'", **PRIVATE)  # open the tab of the result
         if action_map:
             wire_map_tab(action_map, tabs, selection, studio)
-        to_script = wire_drive_tab(drive, compose.script, tabs, selection, studio) if drive else None
-        wire_compose_tab(compose, action_map, selection, studio, [to_script] if to_script else [])
+        to_script = [wire_touch_tab(touch, compose.script, tabs, selection, studio)]
+        to_script.append(wire_live_tab(live, compose.script, tabs, selection, studio, desk))
+        if drive:
+            to_script.append(wire_drive_tab(drive, compose.script, tabs, selection, studio))
+        wire_compose_tab(compose, action_map, selection, studio, to_script)
         wire_capacity_tab(sweep, tabs, selection, studio)
         wire_link(page, copy, tabs, selection, action_map, studio, run_transfer)
         build_endpoints(studio)

@@ -37,6 +37,8 @@ from app.studio import Studio  # noqa: E402
 if TYPE_CHECKING:
     import gradio as gr
 
+    from app.live import LiveDesk
+
 NO_PORT, NO_MCP, NO_SPACES = 5, 6, 7  # exit statuses
 
 
@@ -57,6 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
         opened = executor.submit(open_studio, options, executor)
         import_gradio()
         from app.layout import build_page
+        from app.live import LiveDesk
         from app.report_curves import read_curves
         from app.zerogpu import zerogpu_compute
 
@@ -70,13 +73,14 @@ def main(arguments: list[str] | None = None) -> int:
             studio.remote_compute = zerogpu_compute(studio.model)
         curves, card = read_curves(folder / "report" / "report.json"), folder / "card.md"
         card_text = card.read_text(encoding="utf-8") if card.is_file() else None
-        page = build_page(studio, first, curves, card_text, options.keep, options.behind_proxy)
+        desk = LiveDesk(studio)
+        page = build_page(studio, first, curves, card_text, options.keep, options.behind_proxy, desk)
     block_downloads()
     keep_state_only()
     FileExpiry(studio.export_folder, options.keep, studio.export_lock)
     FileExpiry(Path(uploads.name), options.keep)  # Gradio keeps the uploads of sessions that it has forgotten
     try:
-        return serve(page, studio, options)
+        return serve(page, studio, desk, options)
     except OSError as error:
         return fail(NO_PORT, f"port {options.port} cannot be used. Choose another one with --port. ({error})")
 
@@ -100,17 +104,21 @@ def create_upload_folder() -> tempfile.TemporaryDirectory:
     return folder
 
 
-def serve(page: gr.Blocks, studio: Studio, options: argparse.Namespace) -> int:
+def serve(page: gr.Blocks, studio: Studio, desk: LiveDesk, options: argparse.Namespace) -> int:
     """Open the port, print the page's address, and block until the process is stopped.
 
     Raises OSError if the port cannot be used.
     """
     from starlette.middleware import Middleware
 
+    from app.gradio_patches import limit_websockets
     from app.layout import page_style
+    from app.live import Seats
+    from app.live_socket import live_route
     from app.middleware import MAX_UPLOAD_BYTES, RequestFilter
 
-    _, address, _ = page.launch(
+    limit_websockets(max_bytes=2 * desk.frame_bytes, max_queue=4)
+    server, address, _ = page.launch(
         server_name=options.host,
         server_port=options.port,
         prevent_thread_lock=True,
@@ -132,6 +140,7 @@ def serve(page: gr.Blocks, studio: Studio, options: argparse.Namespace) -> int:
         footer_links=[],
         **page_style(studio),
     )
+    server.router.routes.insert(0, live_route(desk, Seats()))
     print(f"{NAME} is ready: {address}", flush=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # an orderly exit, which removes temporary files
     page.block_thread()

@@ -36,7 +36,7 @@ document.addEventListener("keydown", onNumber((input, event) => {
 // ---- running jobs: shown beside their buttons while Gradio's status tracker is on their panel -------------------------
 
 // Kind of job, id of the component with its progress, id of the button that starts it.
-const JOBS = [["transfer", "panels", "run-transfer"], ["sweep", "sweep", "run-sweep"], ["recompute", "action-map", "recompute-map"], ["plan", "plan", "search-plan"]];
+const JOBS = [["transfer", "panels", "run-transfer"], ["sweep", "sweep", "run-sweep"], ["recompute", "action-map", "recompute-map"], ["plan", "plan", "search-plan"], ["touch", "touch-panels", ""]];
 function showJobs() {
   for (const [kind, panel, button] of JOBS) {
     const tracker = document.querySelector(`#${panel} > [data-testid=status-tracker]:is(.full, .minimal):not(.hide)`);
@@ -93,3 +93,23 @@ document.addEventListener("finished", () => requestAnimationFrame(() => {
   if (isResultNotice) hasMessage() || isVisible() ? notifyResult("") : notifyResult("Show the result ↑", showResult);
 }));
 document.addEventListener("scroll", () => { if (isResultNotice && (!panels()?.offsetParent || isVisible())) notifyResult(""); }, { passive: true });
+
+// ---- the keyboard sheet, opened with ? ---------------------------------------------------------------------------------
+
+// It shows the section Keyboard of the tab About.
+const sheet = document.createElement("dialog");
+sheet.className = "key-sheet";
+sheet.setAttribute("aria-label", "Keyboard");
+document.body.append(sheet);
+function openSheet() {
+  const title = [...document.querySelectorAll("#pane-about h3")].find((one) => one.textContent.trim() === "Keyboard");
+  if (!title || sheet.open) return;
+  const close = Object.assign(document.createElement("button"), { type: "button", textContent: "Close" });
+  close.addEventListener("click", () => sheet.close());
+  sheet.replaceChildren(title.cloneNode(true), title.nextElementSibling.cloneNode(true), close);
+  sheet.showModal();
+}
+document.addEventListener("keydown", (event) => {
+  if (event.key === "?" && !event.target.matches("input:not([type=range], [type=checkbox]), textarea, select")) openSheet();
+});
+sheet.addEventListener("click", (event) => { if (event.target === sheet) sheet.close(); }); // beside the sheet

@@ -85,8 +85,8 @@ class Studio:
         self.action_map = self._open_action_map(library_folder)
         self._novelties: ByteCache[float] = ByteCache(NOVELTIES_KEPT)
         self.remote_compute: Compute | None = None
-        self._model_lock = Lock()  # one computation at a time; two at once would only slow each other down
-        self.driver = Driver(model, lock=self._model_lock)
+        self.model_lock = Lock()  # one computation at a time; two at once would only slow each other down
+        self.driver = Driver(model, lock=self.model_lock)
         self.export_lock = Lock()
         self._thumbnails, self._thumbnails_lock = None, Lock()
         self._exports = tempfile.TemporaryDirectory(prefix="lawm-explorer-")
@@ -257,7 +257,7 @@ class Studio:
     def _compute(
         self, spec: lawm.ReplaySpec, source: lawm.Clip | None, target: lawm.Clip, progress: Progress
     ) -> lawm.Transfer:
-        with self._model_lock:
+        with self.model_lock:
             return lawm.run_spec(self.model, spec, source, target, progress)
 
     # ---- single actions ---------------------------------------------------------------------------------------------
@@ -277,7 +277,7 @@ class Studio:
         reference, clip = self._open(target)
         settings = {"family": family or self.model.family_names[0], "capacity": check_capacity(capacity)}
         action_2UA = torch.stack((action_A, other_A))[:, None].expand(-1, steps, -1)
-        with self._model_lock:
+        with self.model_lock:
             control_TCHW, action_TCHW, other_TCHW = lawm.try_actions(self.model, clip, action_2UA, **settings)
         request = (action_A.numpy().tobytes(), other_A.numpy().tobytes(), reference, settings, steps)
         return PanelSet(
@@ -299,7 +299,7 @@ class Studio:
         return self._infer(self.open_clip(selection), family or self.model.family_names[0], check_capacity(capacity))
 
     def _infer(self, clip: lawm.Clip, family: str, capacity: float) -> torch.Tensor:
-        with self._model_lock, torch.inference_mode():
+        with self.model_lock, torch.inference_mode():
             return self.model.at(family, capacity).infer_actions(self.model.encode(clip.frame_TCHW[None]))[0]
 
     # ---- warnings ---------------------------------------------------------------------------------------------------

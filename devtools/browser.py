@@ -5,13 +5,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
 WAIT_MILLISECONDS = 90_000  # a slow machine is not a failure
 OPTIONS = (
     "--headless=new --no-sandbox --disable-gpu --disable-background-networking --disable-component-update "
-    "--disable-sync --no-first-run"
+    "--disable-sync --no-first-run --use-fake-ui-for-media-stream --use-fake-device-for-media-stream"
 ).split()
 RESULT = "#panels [data-result]"  # present once a result is on the page
 # JavaScript expressions: number of points on the map, and the position of a point on the screen.
@@ -31,12 +32,16 @@ def find_chromium() -> str | None:
 
 
 @contextmanager
-def launch_chromium() -> Iterator[Browser]:
-    """Run a headless Chromium. Raises FileNotFoundError if it is not installed."""
+def launch_chromium(camera: Path | None = None) -> Iterator[Browser]:
+    """Run a headless Chromium. Raises FileNotFoundError if it is not installed.
+
+    camera: a .y4m or .mjpeg file that its camera plays in a loop; by default, the camera shows a test pattern.
+    """
     if (path := find_chromium()) is None:
         raise FileNotFoundError("Chromium is not installed. Install it: apt-get update && apt-get install -y chromium")
     with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=path, args=OPTIONS)
+        options = [*OPTIONS, f"--use-file-for-fake-video-capture={camera}"] if camera else OPTIONS
+        browser = play.chromium.launch(executable_path=path, args=options)
         yield browser
         browser.close()
 

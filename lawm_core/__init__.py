@@ -8,13 +8,13 @@ Method: Garrido et al., Learning Latent Action World Models In The Wild, arXiv 2
 
 Shape suffixes of tensors: B: clips. T: frames. U = T - 1: transitions. N: tokens per frame. D: width of a token. A:
 width of a latent action. R: width of a robot action. C: channels. H, W: height and width. M: attention heads. d: width
-of a head. S: sampled plans. K: planned steps (in capacity.py, capacities of a grid). E: elites. I: iterations. V:
-search variables. Z: codes. P: points of a map. X, Y: axes of any other size, such as merged ones. A digit is a fixed
-size. For example, `state_BTND` has one state of width D for every clip, frame and token.
+of a head. S: sampled plans. K: planned steps (in capacity.py, capacities of a grid). E: elites. J: handles of a drag.
+I: iterations. V: search variables. Z: codes. P: points of a map. X, Y: axes of any other size, such as merged ones. A
+digit is a fixed size. For example, `state_BTND` has one state of width D for every clip, frame and token.
 
 Layers, from the top down. A module imports from its own layer and from the layers to its right only, which a test
-checks: cli > bulk > evaluation, training > transfer, library > checkpoint > model > planning > simulation > data >
-models > video > types, runtime, registry, schema, atomic_files, batch_slice, hub, model_folders, meta_init.
+checks: cli > bulk > evaluation, training > transfer, library, dragging > checkpoint > model > planning > simulation >
+data > models > video > types, runtime, registry, schema, atomic_files, batch_slice, hub, model_folders, meta_init.
 
 Importing this package imports no other module of it: each public name loads its module on first use.
 """
@@ -29,6 +29,8 @@ if TYPE_CHECKING:  # for editors and type checkers
     from lawm_core.checkpoint import fingerprint, load_model, save_model
     from lawm_core.data.gallery import GalleryClip, downloaded_clips, read_gallery
     from lawm_core.data.mixture import VideoDataset
+    from lawm_core.dragging.drag import DragStep, count_steps, drag
+    from lawm_core.dragging.handle import MAX_HANDLES, Handle
     from lawm_core.evaluation.paper import paper_ratios
     from lawm_core.library.library import ActionLibrary, load_library
     from lawm_core.library.motion_summary import describe_motion
@@ -59,6 +61,7 @@ if TYPE_CHECKING:  # for editors and type checkers
     from lawm_core.training.recipes import Schedule, StageConfig, TrainingRecipe, standard_recipe
     from lawm_core.training.run import RunConfig, TrainingRun
     from lawm_core.training.trainer import ExecutionConfig, Trainer, TrainerConfig
+    from lawm_core.transfer.live import LiveFrame, LiveTransfer
     from lawm_core.transfer.replay import ClipReference, ReplaySpec, content_hash, montage, panels, run_spec
     from lawm_core.transfer.script import ActionScript, ScriptStep, Term, read_script
     from lawm_core.transfer.transfer import apply_actions, transfer_actions, try_actions
@@ -68,6 +71,7 @@ if TYPE_CHECKING:  # for editors and type checkers
     from lawm_core.video.paths import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 
 __all__ = [
+    "MAX_HANDLES",
     "PICTURE_SUFFIXES",
     "VIDEO_SUFFIXES",
     "ActionLibrary",
@@ -85,6 +89,7 @@ __all__ = [
     "ControllerConfig",
     "ConvEncoderConfig",
     "DecoderConfig",
+    "DragStep",
     "ExecutionConfig",
     "FamilyConfig",
     "FeatureBatch",
@@ -92,8 +97,11 @@ __all__ = [
     "FrameGeometry",
     "GalleryClip",
     "GoalStateCost",
+    "Handle",
     "InverseDynamicsConfig",
     "LatentActionModel",
+    "LiveFrame",
+    "LiveTransfer",
     "Loss",
     "ModelConfig",
     "OptimizerConfig",
@@ -123,9 +131,11 @@ __all__ = [
     "apply_actions",
     "build_robot",
     "content_hash",
+    "count_steps",
     "describe_hardware",
     "describe_motion",
     "downloaded_clips",
+    "drag",
     "enlarge",
     "find_model",
     "fingerprint",
@@ -159,6 +169,8 @@ _EXPORTS = {
     "checkpoint": ("fingerprint", "load_model", "save_model"),
     "data.gallery": ("GalleryClip", "downloaded_clips", "read_gallery"),
     "data.mixture": ("VideoDataset",),
+    "dragging.drag": ("DragStep", "count_steps", "drag"),
+    "dragging.handle": ("MAX_HANDLES", "Handle"),
     "evaluation.paper": ("paper_ratios",),
     "library.library": ("ActionLibrary", "load_library"),
     "library.motion_summary": ("describe_motion",),
@@ -189,6 +201,7 @@ _EXPORTS = {
     "training.recipes": ("Schedule", "StageConfig", "TrainingRecipe", "standard_recipe"),
     "training.run": ("RunConfig", "TrainingRun"),
     "training.trainer": ("ExecutionConfig", "Trainer", "TrainerConfig"),
+    "transfer.live": ("LiveFrame", "LiveTransfer"),
     "transfer.replay": ("ClipReference", "ReplaySpec", "content_hash", "montage", "panels", "run_spec"),
     "transfer.script": ("ActionScript", "ScriptStep", "Term", "read_script"),
     "transfer.transfer": ("apply_actions", "transfer_actions", "try_actions"),

@@ -189,14 +189,13 @@ class LatentActionModel(nn.Module):
 
     def render_parts(self, rollout: Rollout, picture_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         """Return the frames of `render`, and the fraction of each frame's pixels that is carried over, carried_BU."""
-        # The start is decoded too, as context of the first frames; its flow is 0 and all of it is visible.
+        # The start is the context of the first frames; its flow is 0 and all of it is visible.
         state_BTND, first = torch.cat((rollout.start_BND[:, None], rollout.state_BUND), dim=1), (0, 0, 0, 0, 0, 0, 1, 0)
         reference = Reference(
             picture_BCHW, F.pad(rollout.flow_BU2HW, first), F.pad(rollout.visible_BU1HW, first, value=1.0)
         )
         with autocast(state_BTND.device, self.precision):
-            frame_BTCHW, carried_BT = self.decoder.render(state_BTND, reference)
-        return frame_BTCHW[:, 1:], carried_BT[:, 1:]
+            return self.decoder.render(state_BTND, reference, skip=1)
 
     # ---- robots ---------------------------------------------------------------------------------------------------
 

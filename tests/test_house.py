@@ -27,7 +27,7 @@ LAYERS = [
     ["lawm_core.cli", "lawm_core.__main__"],
     ["lawm_core.bulk"],
     ["lawm_core.evaluation", "lawm_core.training"],
-    ["lawm_core.transfer", "lawm_core.library"],
+    ["lawm_core.transfer", "lawm_core.library", "lawm_core.dragging"],
     ["lawm_core.checkpoint"],
     ["lawm_core.model"],
     ["lawm_core.planning"],

@@ -1,6 +1,6 @@
 const list = element.querySelector(".nav");
-// Gradio has a fixed set of event names; these two notify the server which tab was opened.
-const EVENTS = { "action-map": "apply", capacity: "expand" };
+// Gradio has a fixed set of event names; these three notify the server which tab was opened.
+const EVENTS = { "action-map": "apply", capacity: "expand", touch: "focus" };
 let open = null;
 
 // Each opened tab is an entry of the browser's history, so that Back returns to the one before.

@@ -11,8 +11,8 @@ import gradio as gr
 from app.components import build_component
 
 TABS = {
-    "transfer": "Transfer", "action-map": "Action map", "compose": "Compose", "capacity": "Capacity",
-    "drive": "Drive and plan", "about": "About",
+    "transfer": "Transfer", "touch": "Touch", "live": "Live", "action-map": "Action map", "compose": "Compose",
+    "capacity": "Capacity", "drive": "Drive and plan", "about": "About",
 }  # fmt: skip
 FIRST = next(iter(TABS))
 

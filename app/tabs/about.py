@@ -41,9 +41,13 @@ source.
 
 - **Player**: ← and → step through the frames, Home and End jump to the first and last frame, Space plays and pauses.
 - **Tabs**: ← and → change the tab.
+- **Touch**: Enter adds a drag; arrow keys move its end, with Shift its start; + and − zoom, comma and full stop turn;
+  Delete removes the drag; Ctrl Z undoes.
+- **Live**, with the pointer: arrow keys, + and − move the left picture.
 - **Action map**: *Previous*, *Next* and *Point* select a point; *Select its neighbours too* selects several.
 - **Compose**: 1 to 9 add a prototype, Delete removes the selected step, Ctrl Z and Ctrl Y undo and redo.
 - **Drive**: the keys are on the buttons; Backspace undoes a step.
+- **?** opens this list on any tab.
 
 ### API
 

@@ -16,7 +16,7 @@ from app.action_map import ActionMap
 from app.clip_selection import FRAMES, MAX_FRAMES, MIN_FRAMES, ClipSelection
 from app.studio import Studio
 from app.tabs.capacity import SWEEP
-from app.tabs.selection import FILE_TYPES, MODEL_QUEUE, result_queue
+from app.tabs.selection import FILE_TYPES, MODEL_QUEUE, TARGET_TYPES, result_queue
 
 MAX_STEPS = 64  # actions in a call of `apply_action`
 MAX_ACTIONS = 512  # actions in a call of `project`; more would not fit into a request
@@ -47,9 +47,10 @@ def add_endpoint(handler: Callable, inputs: Sequence, outputs: Sequence, queue: 
 
 def clip_inputs(role: str) -> list:
     """Return hidden components for a clip: a gallery file or a video, the start and, for a source, the frames."""
+    kind, types = ("video", FILE_TYPES) if role == "source" else ("video or picture", TARGET_TYPES)
     inputs = [
         gr.Textbox(label=f"{role}: name of a gallery file", visible=False),
-        gr.File(label=f"{role}: video, instead of a name", file_types=FILE_TYPES, visible=False),
+        gr.File(label=f"{role}: {kind}, instead of a name", file_types=types, visible=False),
         gr.Number(0, label=f"{role}: start in seconds", minimum=0, visible=False),
     ]
     if role == "source":

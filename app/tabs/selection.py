@@ -22,6 +22,8 @@ from app.studio import Studio
 
 UPLOAD = "upload"  # key of the uploaded video among the choices
 FILE_TYPES = list(lawm.VIDEO_SUFFIXES)
+UPLOADS = {"source": "Upload a video", "target": "Upload a video or picture"}
+TARGET_TYPES = [*FILE_TYPES, *lawm.PICTURE_SUFFIXES]  # a picture is a target without a continuation
 PRIVATE = {"api_visibility": "private"}
 # For requests that use the model: one runs at a time, and of each page's waiting requests only the last one is kept.
 MODEL_QUEUE = {"concurrency_id": "model", "concurrency_limit": 1, "trigger_mode": "always_last"}
@@ -116,7 +118,7 @@ def build_sides(studio: Studio, pair: GalleryPair | None) -> tuple[Side, Side]:
 
 def build_side(studio: Studio, role: str, help_text: str, chosen: str | None) -> Side:
     """Build the gallery, the upload button and the numbers that select one clip. role: "source" or "target"."""
-    videos, title = studio.gallery.videos, role.capitalize()
+    videos, title, types = studio.gallery.videos, role.capitalize(), TARGET_TYPES if role == "target" else FILE_TYPES
     with gr.Column(elem_id=f"{role}-video", elem_classes="side", min_width=300):
         gr.Markdown(f"### {title}\n{help_text}", elem_classes="side-title")
         choices = build_choices(
@@ -128,7 +130,7 @@ def build_side(studio: Studio, role: str, help_text: str, chosen: str | None) ->
         )
         with gr.Row(elem_classes="side-own"):
             upload = gr.UploadButton(
-                "Upload a video", file_types=FILE_TYPES, size="sm", elem_id=f"{role}-upload", min_width=120
+                UPLOADS[role], file_types=types, size="sm", elem_id=f"{role}-upload", min_width=120
             )
             start = gr.Number(0, label="Start (seconds)", minimum=0, step=0.5, elem_id=f"{role}-start", min_width=110)
             frames = None
@@ -139,7 +141,7 @@ def build_side(studio: Studio, role: str, help_text: str, chosen: str | None) ->
                     precision=0, step=1, elem_id="source-frames", min_width=110,
                 )  # fmt: skip
     # Keeps the path of the upload, whose content is decoded in the sandbox and never served.
-    video = gr.File(visible=False, file_types=FILE_TYPES, label=f"uploaded {role}")
+    video = gr.File(visible=False, file_types=types, label=f"uploaded {role}")
     return Side(choices=choices, upload=upload, video=video, start=start, frames=frames)
 
 

@@ -101,17 +101,21 @@ class FrameDecoder(nn.Module):
         return DecodedFrames(*(x.unflatten(0, state_BTND.shape[:2]) for x in parts))
 
     @torch.no_grad()
-    def render(self, state_BTND: Tensor, reference: Reference | None = None) -> tuple[Tensor, Tensor]:
+    def render(self, state_BTND: Tensor, reference: Reference | None = None, skip: int = 0) -> tuple[Tensor, Tensor]:
         """Return frame_BTCHW in [0, 1] and the fraction of each frame that is carried from the reference, (B, T).
 
-        Only a few frames are decoded at a time, which needs much less memory than `forward`.
+        The first `skip` frames of each clip are context for the others and are not decoded. Only a few frames are
+        decoded at a time, which needs much less memory than `forward`.
         """
-        frames, carried = [], []
-        for chunk in zip(*(x.split(FRAMES_AT_ONCE) for x in self.per_frame_inputs(state_BTND, reference)), strict=True):
+        batch, frames, carried = (len(state_BTND), state_BTND.shape[1] - skip), [], []
+        inputs = (
+            x.unflatten(0, state_BTND.shape[:2])[:, skip:].flatten(0, 1)
+            for x in self.per_frame_inputs(state_BTND, reference)
+        )
+        for chunk in zip(*(x.split(FRAMES_AT_ONCE) for x in inputs), strict=True):
             frame_XCHW, _, _, logit_X1HW = self.decode_frames(*chunk)
             frames.append(frame_XCHW.float().clamp(0, 1))
             carried.append(visibility(logit_X1HW.float()).mean(dim=(1, 2, 3)))
-        batch = state_BTND.shape[:2]
         return torch.cat(frames).unflatten(0, batch), torch.cat(carried).unflatten(0, batch)
 
     def per_frame_inputs(self, state_BTND: Tensor, reference: Reference | None) -> list[Tensor]:

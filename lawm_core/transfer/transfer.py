@@ -148,7 +148,7 @@ def check_clips(model: LatentActionModel, source: Clip, target: Clip, context_fr
     if (frames := source.frame_TCHW.shape[0]) < 2:
         raise ValueError(
             f"the source has {frames} {'frame' if frames == 1 else 'frames'} from its start on, but an action needs 2. "
-            "Choose an earlier start."
+            "Choose an earlier start or a longer video."
         )
     most = min(target.frame_TCHW.shape[0], source.frame_TCHW.shape[0] - 1)
     if not 1 <= context_frames <= most:

@@ -18,7 +18,7 @@ from lawm_core.types import Clip, VideoError
 from lawm_core.video import decode as trusted_decoder
 from lawm_core.video import sandbox
 from lawm_core.video.decode_types import DecodedFrames, DecodeLimits, EndedError, RefusedError, VideoInfo
-from lawm_core.video.paths import check_readable, check_writable
+from lawm_core.video.paths import check_readable, check_writable, is_picture
 from lawm_core.video.transforms import to_short_side, to_square
 
 READERS = ("pyav", "decord")
@@ -55,13 +55,16 @@ def read_clip(
 
     trusted: decode in this process, without the sandbox; only for files of known origin. Frames and limits are the
     same. limits: by default `DecodeLimits()`. min_frames: 2 to infer actions, 1 for a target of which only the first
-    frame is used. Any format that PyAV reads is accepted: mp4, mov, mkv, webm, avi, gif and others.
+    frame is used. Any format that PyAV reads is accepted: mp4, mov, mkv, webm, avi, gif and others. With min_frames=1,
+    a picture is accepted too, as a clip of one frame, whatever its start.
 
     Raises ValueError for arguments out of range and VideoError for files that cannot be used.
     """
     if num_frames is not None and num_frames < min_frames:
         raise ValueError(f"num_frames must be at least {min_frames}, or None for all, got {num_frames}.")
     path = Path(path)
+    if min_frames == 1 and is_picture(path):
+        return read_still(path, frames_per_second, size, limits)
     count = MAX_FRAMES if num_frames is None else int(num_frames)
     decoded = _decode(path, frames_per_second, size, count, start_seconds, trusted, limits)
     if (frames := len(decoded.frame_THWC)) < min_frames:
@@ -77,6 +80,13 @@ def read_clip(
         name=path.name,
         file_seconds=decoded.file_seconds,
     )
+
+
+def read_still(path: Path, frames_per_second: float, size: int, limits: DecodeLimits | None = None) -> Clip:
+    """Read a picture as a clip of one frame. Raises ValueError for arguments out of range, and VideoError."""
+    _check_positive("frames_per_second", frames_per_second)
+    frame_CHW = read_picture(path, size, limits)
+    return Clip(frame_TCHW=frame_CHW[None], frames_per_second=float(frames_per_second), name=path.name)
 
 
 def read_picture(path: str | os.PathLike, size: int, limits: DecodeLimits | None = None) -> Tensor:

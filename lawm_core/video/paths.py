@@ -23,6 +23,11 @@ def is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES
 
 
+def is_picture(path: Path) -> bool:
+    """Return whether a file name has the suffix of a picture, in any case."""
+    return path.suffix.lower() in PICTURE_SUFFIXES
+
+
 def check_readable(path: Path, max_bytes: int | None = None, kind: str = "video") -> str:
     """Return the absolute path of a regular, readable file, which FFmpeg cannot mistake for a URL.
 

@@ -261,4 +261,6 @@ def test_a_long_drive_takes_a_predicted_frame_as_its_new_reference_and_undo_rest
     torch.testing.assert_close(again.carry.flow_X2HW, kept.carry.flow_X2HW, atol=1e-5, rtol=0)
     back = driver.undo(driver.undo(made))
     assert back.references == made.references[:3]
-    assert driver.step(driver.step(back, LEFT), LEFT).frames[-1] == made.frames[-1]
+    redone = driver.step(driver.step(back, LEFT), LEFT)
+    expected_CHW = unpack_picture(made.frames[-1])
+    torch.testing.assert_close(unpack_picture(redone.frames[-1]), expected_CHW, atol=1.5 / 255, rtol=0)

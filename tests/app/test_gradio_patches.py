@@ -9,10 +9,18 @@ from pathlib import Path
 
 import gradio as gr
 import pytest
-from gradio import processing_utils
+import uvicorn
+from gradio import http_server, processing_utils
 
 from app import gradio_patches
-from app.gradio_patches import GRADIO_VERSION, INTERNALS, add_input_checks, block_downloads, replace_queue
+from app.gradio_patches import (
+    GRADIO_VERSION,
+    INTERNALS,
+    add_input_checks,
+    block_downloads,
+    limit_websockets,
+    replace_queue,
+)
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -117,3 +125,10 @@ def test_the_queue_of_a_page_is_replaced():
     queue = object()
     replace_queue(page, queue)
     assert page._queue is queue
+
+
+def test_websocket_messages_are_limited(monkeypatch):
+    monkeypatch.setattr(http_server, "uvicorn", uvicorn)  # restored afterwards
+    limit_websockets(max_bytes=1000, max_queue=3)
+    config = http_server.uvicorn.Config(app=None)
+    assert (config.ws_max_size, config.ws_max_queue) == (1000, 3)

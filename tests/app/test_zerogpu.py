@@ -241,7 +241,7 @@ import sys
 from app import main, zerogpu
 from app.clip_selection import ClipSelection
 zerogpu.DEVICE = "cpu"
-def serve(page, studio, options):
+def serve(page, studio, desk, options):
     import spaces
     first = len(studio.views), len(spaces.calls)
     source, target = (ClipSelection.of(studio.gallery.path(video.file)) for video in studio.gallery.videos)

@@ -147,13 +147,13 @@ def test_a_plan_is_searched_and_run(open_drive):
     expect(page.locator("#search-plan")).to_be_disabled()
     page.click("#use-goal")
     expect(page.locator("#plan .plan-goal-picture")).to_have_attribute("src", re.compile("^data:image"))
-    assert min(pixel_std(page, "#plan .plan-goal-picture")) > 3  # a simulated scene can have little contrast
+    assert min(pixel_std(page, "#plan .plan-goal-picture")) > 0.5  # a simulated scene can have little contrast
     expect(page.locator("#plan .plan-text")).to_contain_text(re.compile(r"\d\.\d\d m away"))
     expect(page.locator("#plan .plan-end")).to_be_hidden()  # there is no plan yet
     plan(page)
     expect(page.locator("#plan .plan-text")).to_contain_text("(lower is closer)")
     assert page.locator("#plan .plan-ends img").count() == 5 and page.locator("#plan .plan-steps tr").count() == 4
-    assert min(pixel_std(page, "#plan .plan-ends img")) > 3
+    assert min(pixel_std(page, "#plan .plan-ends img")) > 0.5
     page.get_by_role("button", name="Run the plan").click()
     wait_for_steps(page, 3)
     reached = page.locator("#plan .plan-reached")

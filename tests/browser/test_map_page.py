@@ -4,6 +4,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from devtools.browser import POINT_COUNT, POINT_POSITION
+from tests.browser.conftest import wait_after_cancel
 
 pytestmark = pytest.mark.browser
 TRACES = "document.querySelector('#action-map .map-plot').data.length"
@@ -162,6 +163,7 @@ def test_the_map_is_recomputed_for_a_capacity_and_that_can_be_cancelled(page):
     page.click("#recompute-map")
     page.click("#cancel-recompute")
     page.wait_for_selector("#cancel-recompute", state="hidden")
+    wait_after_cancel(page)
     select(page, 7)
     page.focus("#capacity input[type=range]")
     page.keyboard.press("Home")

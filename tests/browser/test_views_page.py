@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
 
 from app.components.tabs import TABS
 from devtools.browser import POINT_COUNT
@@ -14,6 +15,8 @@ pytestmark = pytest.mark.browser
 # An element of each tab that is there once the tab has its content.
 CONTENT = {
     "transfer": "#panels [data-result]",
+    "touch": "#touch .touch[data-target]",
+    "live": "#live .live",
     "action-map": "#action-map .map[data-points]",
     "compose": "#script .prototype",
     "capacity": "#sweep figure:nth-of-type(6)",
@@ -42,6 +45,16 @@ def test_the_curves_follow_the_capacity(open_page):
     page.keyboard.press("Home")
     page.wait_for_selector("#curves .curves[data-capacity='0']")
     assert "is better" in page.inner_text("#curves .curves-help")
+
+
+def test_a_question_mark_opens_the_list_of_keys(open_page):
+    page = open_page()
+    page.keyboard.press("?")
+    sheet = page.locator(".key-sheet")
+    expect(sheet).to_be_visible()
+    assert "Space plays and pauses" in sheet.inner_text() and "Enter adds a drag" in sheet.inner_text()
+    sheet.get_by_role("button", name="Close").click()
+    expect(sheet).to_be_hidden()
 
 
 def test_a_comparison_can_be_cancelled_and_started_again(open_page):

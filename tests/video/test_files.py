@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from lawm_core.types import VideoError
 from lawm_core.video import containers
@@ -290,6 +291,16 @@ def test_a_video_of_one_frame_is_enough_for_a_target(tmp_path, counting_mp4, tru
     assert clip.frame_TCHW.shape == (1, 3, 32, 32)
     with pytest.raises(VideoError, match=r"one\.mp4 gives 1 frame at 10 frames per second; an action needs at least 2"):
         next(read_frames(tmp_path / "one.mp4", 10, 32, trusted))
+
+
+def test_a_picture_is_enough_for_a_target_but_not_for_a_source(tmp_path):
+    path = tmp_path / "photo.JPG"
+    Image.new("RGB", (90, 60), (250, 120, 10)).save(path, "JPEG")
+    clip = read_clip(path, 10, 32, num_frames=8, start_seconds=3.0, min_frames=1)
+    assert clip.frame_TCHW.shape == (1, 3, 32, 32) and (clip.start_seconds, clip.file_seconds) == (0, 0)
+    assert clip.frame_TCHW[0, 0].mean() > 0.9 > 0.6 > clip.frame_TCHW[0, 1].mean()
+    with pytest.raises(VideoError, match=r"photo\.JPG is not a readable video"):
+        read_clip(path, 10, 32)
 
 
 @pytest.mark.parametrize("start", [5.0, 7.5, 1e9])

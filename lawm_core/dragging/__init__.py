@@ -1,0 +1,1 @@
+"""Latent actions from drags: points of a frame that are moved by hand."""
