@@ -26,7 +26,6 @@ MAX_STEPS = 64  # of a drive; scripts have the same limit
 STATE_CACHE_BYTES = 16 << 20  # for rollout states of all drives; a state that was dropped is computed again
 PLAN_BYTES = 96 << 20  # for the plans of a search that are rolled out together
 MAX_SIMULATORS = 4  # simulators that are open at once; each takes 30 MB
-MIN_VISIBLE_FRACTION = 0.5  # if less of a predicted frame is visible in its reference frame, it becomes the reference
 SHOWN_PLANS = 5  # plans whose end frames are shown: the plan of the search and the best other candidates
 MAX_ROUNDS = 40  # iterations of a search; usually its time limit ends it earlier
 CEM_CONFIGS = {
@@ -241,7 +240,7 @@ class Driver:
             state = state.apply(latent_1A)
             reference = drive.references[-1]
             frame_CHW = self.model.render(state.current, unpack_picture(drive.frames[reference])[None])[0, 0]
-            if state.visible_fraction < MIN_VISIBLE_FRACTION:
+            if state.has_lost_reference:
                 state, reference = state.reset_reference(), len(drive.frames)
             self._cache(drive, (*drive.robot_actions, action), state)
         simulator_frames = drive.simulator_frames

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import secrets
 import struct
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
 from time import monotonic
 
 import torch
+from torch import Tensor
 
 import lawm_core as lawm
 from app.clip_selection import ClipSelection
@@ -23,6 +23,7 @@ SEATS = 2  # sessions that run at once
 TURN_SECONDS = 60.0  # after which a session ends if others wait
 MAX_SESSIONS = 64  # open sessions, running or not; the oldest is dropped
 MAX_WAITING = 20  # people who wait for a seat
+REPORT_SECONDS = 1.0  # between messages to someone who waits
 MAX_RECORDED = 64  # actions of a recording; scripts have the same limit
 PIXELS = 320  # height and width of the pictures that are sent
 CHANNELS = 3
@@ -64,17 +65,16 @@ class LiveSettings:
 
 @dataclass
 class LiveSession:
-    """A picture that follows a stream. token: secret that identifies the session. target: where the picture is from.
+    """A picture that follows a stream. token: secret that identifies the session.
 
     recorded: actions since the recording was started, at the setting of the session at that time. is_connected: whether
     a socket uses the session; only one may.
     """
 
     token: str
-    target: ClipSelection
     transfer: lawm.LiveTransfer
     settings: LiveSettings
-    recorded: list[tuple[float, ...]] = field(default_factory=list)
+    recorded: list[Tensor] = field(default_factory=list)
     is_connected: bool = False
 
 
@@ -96,7 +96,7 @@ class LiveDesk:
         picture_CHW = self.studio.open_clip(target).frame_TCHW[0]
         with self.studio.model_lock:
             transfer = lawm.LiveTransfer(self.studio.model.at(family, capacity), picture_CHW)
-        session = LiveSession(secrets.token_urlsafe(24), target, transfer, settings)
+        session = LiveSession(secrets.token_urlsafe(24), transfer, settings)
         self.sessions[session.token] = session
         while len(self.sessions) > MAX_SESSIONS:
             self.sessions.popitem(last=False)
@@ -137,7 +137,7 @@ class LiveDesk:
         with self.studio.model_lock:
             shown = session.transfer.push(from_bytes(byte_HWC.permute(2, 0, 1)), settings.strength, settings.smoothing)
         if settings.recording and shown.action_A is not None and len(session.recorded) < MAX_RECORDED:
-            session.recorded.append(tuple(shown.action_A.tolist()))
+            session.recorded.append(shown.action_A)
         jpeg = draw_sheet(shown.frame_CHW[None], PIXELS, columns=1, quality=85)
         return struct.pack("<f", shown.carried_fraction) + jpeg
 
@@ -147,56 +147,48 @@ class Seats:
 
     def __init__(self, count: int = SEATS, turn_seconds: float = TURN_SECONDS) -> None:
         self.count, self.turn_seconds = count, turn_seconds
-        self._taken: dict[object, float] = {}
+        self._taken: dict[asyncio.Event, float] = {}  # when each seat was taken, the first one first
         self._waiting: deque[asyncio.Event] = deque()
 
     @asynccontextmanager
-    async def seat(self, report: Report) -> AsyncIterator[object]:
+    async def seat(self, report: Report) -> AsyncIterator[asyncio.Event]:
         """Wait for a seat, and hold it during the block.
 
         report: called every second while waiting, with the number of people before this one and the estimated time to
         wait in seconds. Raises ValueError if too many people wait already.
         """
-        seat = object()
+        seat = asyncio.Event()  # set when it is this one's turn
         if len(self._waiting) >= MAX_WAITING:
             raise ValueError(f"{MAX_WAITING} people are waiting already. Please try again later.")
-        if len(self._taken) >= self.count or self._waiting:
-            await self._wait(report)
-        self._taken[seat] = monotonic()
+        self._waiting.append(seat)
+        self._call()
         try:
+            while not seat.is_set():
+                before = self._waiting.index(seat)
+                await report(before, self._estimate(before))
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(seat.wait(), REPORT_SECONDS)
             yield seat
         finally:
-            del self._taken[seat]
-            self._call_next()
+            self._taken.pop(seat, None)
+            if seat in self._waiting:
+                self._waiting.remove(seat)
+            self._call()
 
-    async def _wait(self, report: Report) -> None:
-        called = asyncio.Event()
-        self._waiting.append(called)
-        try:
-            while True:
-                before = self._waiting.index(called)
-                await report(before, self._estimate(before))
-                try:
-                    return await asyncio.wait_for(called.wait(), 1.0)
-                except TimeoutError:
-                    continue
-        except BaseException:
-            if called in self._waiting:
-                self._waiting.remove(called)
-            else:
-                self._call_next()  # it was this one's turn
-            raise
-
-    def _call_next(self) -> None:
-        if self._waiting and len(self._taken) < self.count:
-            self._waiting.popleft().set()
+    def _call(self) -> None:
+        """Give free seats to those who have waited longest."""
+        while self._waiting and len(self._taken) < self.count:
+            seat = self._waiting.popleft()
+            self._taken[seat] = monotonic()
+            seat.set()
 
     def _estimate(self, before: int) -> float:
         """Return how long someone waits who has so many people before them, if all take their full turn."""
-        rest = sorted(max(0.0, self.turn_seconds - (monotonic() - taken)) for taken in self._taken.values())
-        full_rounds, place = divmod(before, self.count)
-        return (rest[place] if place < len(rest) else 0.0) + full_rounds * self.turn_seconds
+        rest = [max(0.0, self.turn_seconds - (monotonic() - taken)) for taken in self._taken.values()]
+        rounds, place = divmod(before, self.count)
+        return rest[place] + rounds * self.turn_seconds
 
-    def is_over(self, seat: object) -> bool:
-        """Return whether a turn is over: others wait, and the seat has been held for the time of a turn."""
-        return bool(self._waiting) and monotonic() - self._taken.get(seat, math.inf) >= self.turn_seconds
+    def is_over(self, seat: asyncio.Event) -> bool:
+        """Return whether a turn is over: it has lasted its time, and someone waits who has no older turn to follow."""
+        oldest = list(self._taken)[: len(self._waiting)]
+        return seat in oldest and monotonic() - self._taken[seat] >= self.turn_seconds

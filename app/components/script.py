@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import gradio as gr
 import torch
 
@@ -85,3 +87,9 @@ def with_actions(value: object, added: dict[str, torch.Tensor], family: str, cap
     extended = script_value(steps, actions, family, capacity)
     read_script_value(extended)
     return extended
+
+
+def recorded_script(kind: str, actions: Iterable[torch.Tensor], family: str, capacity: float) -> dict:
+    """Return a new value of the editor with one step for each action; the first is named `kind`, step 1."""
+    named = {f"{kind}, step {number}": action_A for number, action_A in enumerate(actions, start=1)}
+    return with_actions(None, named, family, capacity)

@@ -203,3 +203,14 @@ class ComposeHandlers:
         ]
         actions = {name: list(numbers) for name, numbers in spec.actions.items()}
         return script_value(steps, actions, spec.family, spec.capacity)
+
+
+def open_script(script: dict | None, missing: str) -> tuple:
+    """Return message, script and tab that open a script in this tab. missing: message if there is no script."""
+
+    def act() -> tuple:
+        if not script:
+            raise ValueError(missing)
+        return message_value(), script, "compose"
+
+    return catch_errors(act, 3)

@@ -16,7 +16,7 @@ import lawm_core as lawm
 from app.components.drive import build_drive, drive_value
 from app.components.message import message_value
 from app.components.plan import build_plan, distance_text, plan_value
-from app.components.script import script_step, script_value
+from app.components.script import recorded_script
 from app.driving import Distance, Drive, Goal, SearchRound
 from app.jobs import Jobs, job
 from app.pictures import pack_picture
@@ -307,9 +307,7 @@ class DriveHandlers:
             drive = state.drive
             if drive is None or not drive.robot_actions:
                 raise ValueError("The drive has no steps yet. Drive first.")
-            names = [f"{drive.robot}, step {i + 1}" for i in range(len(drive.latent_actions))]
-            actions = {name: latent_A.tolist() for name, latent_A in zip(names, drive.latent_actions, strict=True)}
-            script = script_value([script_step(name) for name in names], actions, drive.family, drive.capacity)
+            script = recorded_script(drive.robot, drive.latent_actions, drive.family, drive.capacity)
             return message_value(), script, "compose"
 
         return catch_errors(act, 3)

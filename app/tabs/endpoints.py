@@ -130,9 +130,8 @@ class Endpoints:
         """
         with RaiseForCaller():
             actions = {str(u): tuple(row) for u, row in enumerate(parse_actions(action, MAX_STEPS).tolist())}
-            steps = tuple(lawm.ScriptStep(terms=(lawm.Term(action=name),)) for name in actions)
             clip = self._clip("target", target, target_video, target_start)
-            script = lawm.ActionScript(steps=steps)
+            script = lawm.ActionScript.of(actions)
             return str(
                 self.studio.export(self.studio.play(script, actions, clip, family=family, capacity=capacity)).video
             )

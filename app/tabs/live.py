@@ -8,10 +8,11 @@ import gradio as gr
 
 from app.components.live import build_live, clip_value, live_value
 from app.components.message import message_value
-from app.components.script import script_step, script_value
+from app.components.script import recorded_script
 from app.live import LiveDesk
 from app.pictures import SHEET_COLUMNS
 from app.studio import Studio
+from app.tabs.compose import open_script
 from app.tabs.selection import PRIVATE, Selection, catch_errors, select_clip
 from app.views import TILE_PIXELS, draw_panel
 
@@ -110,19 +111,12 @@ class LiveHandlers:
             session = self.desk.find(getattr(event, "token", None))
             if not session.recorded:
                 raise ValueError("The recording is empty. Move the picture while it is recording.")
-            actions = {f"live, step {i + 1}": list(action) for i, action in enumerate(session.recorded)}
             settings = session.settings
-            script = script_value([script_step(n) for n in actions], actions, settings.family, settings.capacity)
+            script = recorded_script("live", session.recorded, settings.family, settings.capacity)
             return message_value(), script, gr.update(interactive=True)
 
         return catch_errors(act, 3)
 
     def open_recording(self, script: dict | None) -> tuple:
         """Open the recorded actions as a script in the tab `Compose`."""
-
-        def act() -> tuple:
-            if not script:
-                raise ValueError("There is no recording yet. Press Record while the picture is live.")
-            return message_value(), script, "compose"
-
-        return catch_errors(act, 3)
+        return open_script(script, "There is no recording yet. Press Record while the picture is live.")

@@ -6,15 +6,17 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 
 import gradio as gr
+import torch
 
 import lawm_core as lawm
 from app.clip_selection import ClipSelection
 from app.components.message import message_value
 from app.components.panels import build_panels, panels_value
-from app.components.script import script_step, script_value
+from app.components.script import recorded_script
 from app.components.touch import build_touch, moved_value, target_value
 from app.jobs import Check, Jobs, job
 from app.studio import Studio
+from app.tabs.compose import open_script
 from app.tabs.selection import (
     MODEL_QUEUE,
     PRIVATE,
@@ -158,13 +160,7 @@ class TouchHandlers:
 
     def open_drags(self, script: dict | None) -> tuple:
         """Open the actions of the last drags as a script in the tab `Compose`."""
-
-        def act() -> tuple:
-            if not script:
-                raise ValueError("There are no drags yet. Drag the picture first.")
-            return message_value(), script, "compose"
-
-        return catch_errors(act, 3)
+        return open_script(script, "There are no drags yet. Drag the picture first.")
 
     def _request(self, drags: dict, target: tuple) -> tuple[ClipSelection, list[lawm.Handle], str, float]:
         """Return the target, the handles, the family and the capacity of a request."""
@@ -196,6 +192,5 @@ def title_panels(dragged: Dragged) -> PanelSet:
 
 def drag_script(dragged: Dragged) -> dict:
     """Return the actions of a drag as a value of the script editor."""
-    actions = {name: list(action) for name, action in dragged.actions.items()}
-    result = dragged.view.result
-    return script_value([script_step(name) for name in actions], actions, result.family, result.capacity)
+    actions, result = map(torch.tensor, dragged.actions.values()), dragged.view.result
+    return recorded_script("drag", actions, result.family, result.capacity)

@@ -35,6 +35,7 @@ BOMBS = ("bomb_", "ten_hours", "lie_sample_count", "thousand_fps", "lie_size_300
 VALID_VIDEO = ROOT / "assets" / "gallery" / "ball-hops.mp4"
 MIN_WORDS = 5  # a message with fewer words does not count as a reason
 INTERNAL_ERROR = "Internal error"  # start of the page's message for errors without a reason
+TOO_SHORT = "at least 2 frames are needed to infer an action"
 POLL_SECONDS = 0.005
 
 
@@ -101,8 +102,9 @@ def open_file(client: PageClient, path: Path) -> tuple[str, str]:
     inferred = client.call("infer_actions", None, file, 0, 8, "noisy", 1.0)
     if inferred.succeeded:
         return "frames", ""
-    # A file of a single frame can be opened as a target, but has no actions.
-    return ("refuse" if inferred.status == 200 else f"opened, then failed with {inferred.status}"), inferred.error
+    if TOO_SHORT in inferred.error:  # a file of a single frame can be opened as a target, but has no actions
+        return "refuse", inferred.error
+    return f"opened, then failed with {inferred.status}", inferred.error
 
 
 def kill_decoders(server: Server, rounds: int) -> dict[str, object]:

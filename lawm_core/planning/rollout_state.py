@@ -15,6 +15,8 @@ from lawm_core.models.kv_cache import KeyValueCache
 from lawm_core.runtime import autocast
 from lawm_core.types import Rollout
 
+MIN_VISIBLE_FRACTION = 0.5  # of the current frame in its reference frame; if less is visible, the reference is lost
+
 
 @dataclass(frozen=True)
 class RolloutState:
@@ -112,6 +114,11 @@ class RolloutState:
     def visible_fraction(self) -> float:
         """Mean fraction of the current frame that is visible in the reference frame, 0 to 1."""
         return self.carry.visible_X1HW.mean().item()
+
+    @property
+    def has_lost_reference(self) -> bool:
+        """Whether so little of the current frame is visible in its reference frame that `reset_reference` is due."""
+        return self.visible_fraction < MIN_VISIBLE_FRACTION
 
     def reset_reference(self) -> RolloutState:
         """Return the same state with the current frame as its reference frame.

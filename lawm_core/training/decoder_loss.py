@@ -161,6 +161,7 @@ def visible_from_start(motion: Motion) -> tuple[Tensor, Tensor]:
     flow_BU2HW = motion.flow_BU2HW
 
     def compose(step_BU1HW: Tensor) -> Tensor:
+        """Follow a field between consecutive frames back to the first frame."""
         carry, out = Carry.start(len(flow_BU2HW), flow_BU2HW.shape[-1], flow_BU2HW.device), []
         for flow_B2HW, step_B1HW in zip(flow_BU2HW.unbind(1), step_BU1HW.unbind(1), strict=True):
             carry = carry.step(flow_B2HW, step_B1HW)

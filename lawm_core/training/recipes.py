@@ -109,6 +109,7 @@ def latent_action_stages(
     """
 
     def stage(index: int, name: str) -> StageConfig:
+        """Return the stage of family number `index`."""
         return StageConfig(
             batch=batch,
             trainer=others if index else first,

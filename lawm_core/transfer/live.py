@@ -10,8 +10,6 @@ from torch import Tensor
 from lawm_core.model import BoundFamily
 from lawm_core.planning.rollout_state import RolloutState
 
-MIN_VISIBLE_FRACTION = 0.5  # if less of a predicted frame is visible in its reference frame, it becomes the reference
-
 
 @dataclass(frozen=True, kw_only=True)
 class LiveFrame:
@@ -76,7 +74,7 @@ class LiveTransfer:
         applied_1A = self.bound.project(strength * action_1A[:, None])[:, 0]
         self._now = self._now.step(applied_1A)
         result = self._draw(applied_1A[0])
-        if self._now.visible_fraction < MIN_VISIBLE_FRACTION:
+        if self._now.has_lost_reference:
             self._reference_1CHW, self._now = self._shown_1CHW, self._now.reset_reference()
         return result
 

@@ -114,6 +114,7 @@ def run_spec(
     rest_A = rest_action(model, target, **settings)
 
     def look_up(name: str) -> Tensor:
+        """Return the script's action of this name, action_A. Raises ValueError if it has another width."""
         action_A = torch.tensor(spec.actions[name])
         if action_A.shape != rest_A.shape:
             raise ValueError(

@@ -6,7 +6,7 @@ doubles it. The weights (1 - s, s) interpolate between two actions, and (1, 1) a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -52,6 +52,11 @@ class ActionScript:
     def __post_init__(self) -> None:
         if self.frames > MAX_FRAMES:
             raise ValueError(f"a script must have at most {MAX_FRAMES} frames, got {self.frames}.")
+
+    @classmethod
+    def of(cls, names: Iterable[str]) -> ActionScript:
+        """Return the script that applies each of these actions once, in this order."""
+        return cls(steps=tuple(ScriptStep(terms=(Term(action=name),)) for name in names))
 
     def names(self) -> set[str]:
         """Return the names of all actions in the script."""

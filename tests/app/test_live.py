@@ -134,6 +134,49 @@ def test_seats_are_taken_in_the_order_of_arrival():
     asyncio.run(scenario())
 
 
+def test_one_who_waits_ends_one_turn_the_oldest():
+    async def scenario():
+        seats = Seats(count=2, turn_seconds=0.0)
+
+        async def report(before, seconds):
+            pass
+
+        async def wait():
+            async with seats.seat(report):
+                await asyncio.sleep(10)
+
+        async with seats.seat(report) as oldest:
+            async with seats.seat(report) as youngest:
+                waiting = asyncio.create_task(wait())
+                await asyncio.sleep(0)
+                assert seats.is_over(oldest) and not seats.is_over(youngest)
+        waiting.cancel()
+
+    asyncio.run(scenario())
+
+
+def test_a_seat_that_becomes_free_goes_to_the_one_who_waits_not_to_a_newcomer():
+    async def scenario():
+        seats, order = Seats(count=1), []
+
+        async def report(before, seconds):
+            pass
+
+        async def visit(name):
+            async with seats.seat(report):
+                order.append(name)
+                await asyncio.sleep(0.01)
+
+        async with seats.seat(report):
+            waiting = asyncio.create_task(visit("waiting"))
+            await asyncio.sleep(0)
+        newcomer = asyncio.create_task(visit("newcomer"))  # before the one who waits has noticed
+        await asyncio.gather(waiting, newcomer)
+        assert order == ["waiting", "newcomer"] and not seats._taken
+
+    asyncio.run(scenario())
+
+
 def test_a_turn_ends_only_if_others_wait():
     async def scenario():
         seats = Seats(count=1, turn_seconds=0.0)

@@ -142,18 +142,29 @@ def plan(page) -> None:
     expect(page.locator("#plan .plan-text")).to_contain_text("Search finished")
 
 
+def use_goal_with_contrast(page) -> None:
+    """Use a goal of the simulated scene; start again in other scenes until its picture has contrast."""
+    for _ in range(20):
+        page.click("#use-goal")
+        expect(page.locator("#plan .plan-goal-picture")).to_have_attribute("src", re.compile("^data:image"))
+        if min(pixel_std(page, "#plan .plan-goal-picture")) > 10:
+            return
+        old = page.get_attribute("#drive .drive", "data-drive")
+        page.click("#start-drive")
+        page.wait_for_function("old => document.querySelector('#drive .drive').dataset.drive !== old", arg=old)
+    pytest.fail("no goal picture has contrast")
+
+
 def test_a_plan_is_searched_and_run(open_drive):
     page = open_drive("arm")
     expect(page.locator("#search-plan")).to_be_disabled()
-    page.click("#use-goal")
-    expect(page.locator("#plan .plan-goal-picture")).to_have_attribute("src", re.compile("^data:image"))
-    assert min(pixel_std(page, "#plan .plan-goal-picture")) > 0.5  # a simulated scene can have little contrast
+    use_goal_with_contrast(page)
     expect(page.locator("#plan .plan-text")).to_contain_text(re.compile(r"\d\.\d\d m away"))
     expect(page.locator("#plan .plan-end")).to_be_hidden()  # there is no plan yet
     plan(page)
     expect(page.locator("#plan .plan-text")).to_contain_text("(lower is closer)")
     assert page.locator("#plan .plan-ends img").count() == 5 and page.locator("#plan .plan-steps tr").count() == 4
-    assert min(pixel_std(page, "#plan .plan-ends img")) > 0.5
+    assert min(pixel_std(page, "#plan .plan-ends img")) > 10
     page.get_by_role("button", name="Run the plan").click()
     wait_for_steps(page, 3)
     reached = page.locator("#plan .plan-reached")

@@ -11,7 +11,7 @@ from lawm_core.data.episodes import EpisodeDataset, build_episodes
 from lawm_core.data.lerobot import DatasetError, LeRobotFolder
 from lawm_core.data.mixture import MixedDataset, VideoDataset
 from lawm_core.simulation.recorder import RecorderConfig, record, seek
-from tests.data.test_lerobot import ToyWorld
+from tests.toy_world import ToyWorld
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from lawm_core.models.controller import ControllerConfig
 from lawm_core.planning.dynamics import ControllerDynamics, SimulatorDynamics, WorldModelDynamics
 from lawm_core.planning.rollout_state import RolloutState
 from tests.conftest import TINY_BLOCK, build_tiny_model, shake
-from tests.data.test_lerobot import ToyWorld
+from tests.toy_world import ToyWorld
 
 ROBOT = ControllerConfig(names=("dx", "dy"), units=("m", "m"), limits=(0.1, 0.1), std=(0.05, 0.02), block=TINY_BLOCK)
 

@@ -66,6 +66,7 @@ def test_batches_of_every_stage_are_drawn_in_shards(name):
 def test_every_stage_can_be_split_over_two_ranks(name):
     for stage in find_recipe(name).stages.values():
         stage.batch.check_divisible(2)
+        assert stage.batch.clips % 2 == stage.batch.num_shards % 2 == 0
 
 
 @every_recipe

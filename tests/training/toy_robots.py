@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lawm_core.simulation.simulator import ActionDimension
-from tests.data.test_lerobot import ToyWorld
+from tests.toy_world import ToyWorld
 
 __all__ = ["ToyRover", "ToyWorld"]
 

@@ -31,7 +31,7 @@ def expected_frames(bound, stream_TCHW, picture_CHW, strength=1.0):
 
 @pytest.mark.parametrize("strength", [1.0, 0.5])
 def test_frames_equal_those_of_a_rollout(model, stream_TCHW, picture_CHW, strength, monkeypatch):
-    monkeypatch.setattr("lawm_core.transfer.live.MIN_VISIBLE_FRACTION", 0.0)
+    monkeypatch.setattr("lawm_core.planning.rollout_state.MIN_VISIBLE_FRACTION", 0.0)
     bound = model.at("noisy", 1.0)
     live = LiveTransfer(bound, picture_CHW)
     shown = [live.push(frame_CHW, strength=strength) for frame_CHW in stream_TCHW]
@@ -71,7 +71,7 @@ def test_the_setting_can_change_while_it_runs(model, stream_TCHW, picture_CHW):
 
 
 def test_a_frame_that_has_moved_away_becomes_the_reference(model, stream_TCHW, picture_CHW, monkeypatch):
-    monkeypatch.setattr("lawm_core.transfer.live.MIN_VISIBLE_FRACTION", 2.0)  # after every step
+    monkeypatch.setattr("lawm_core.planning.rollout_state.MIN_VISIBLE_FRACTION", 2.0)  # after every step
     live = LiveTransfer(model.at("noisy", 1.0), picture_CHW)
     shown = [live.push(frame_CHW) for frame_CHW in stream_TCHW]
     assert live._now.visible_fraction == 1.0
